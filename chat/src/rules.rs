@@ -1,0 +1,179 @@
+//! The rules: what a command does to the state.
+//!
+//! [`apply`] is deterministic and total. It never panics on any input and reads nothing local: no clock, no
+//! configuration, no presence. Everything that could differ between replicas arrives in its arguments.
+//!
+//! **Who speaks.** A command names the account that its connection had logged in to. When that very account is gone by
+//! the time the command is applied, its deletion has logged the connection out, and `send` and `ack` get what a
+//! connection gets that is not logged in: `NOT_LOGGED_IN`. `delete` gets `NO_SUCH_USER` instead, because the protocol
+//! promises that this code, after a delete whose answer was lost, means done. A successor of the same name is another
+//! account and is never touched.
+//!
+//! **Keys.** The key is looked up before the state is, so that a repeat gets the first answer also where the request
+//! would now be refused: the recipient may be gone meanwhile. Only `ok` is remembered.
+
+use bytes::Bytes;
+
+use crate::limits::KEYS_PER_ACCOUNT_MAX;
+use crate::server_line::message_line;
+use crate::{
+    Account, AccountId, Command, ErrCode, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, Outcome, Speaker,
+    Storage, Text,
+};
+
+/// What an applied command means for the connections of this replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Show the message to every session of the account.
+    Push {
+        /// The recipient.
+        to: AccountId,
+        /// The message's id.
+        id: MessageId,
+        /// The rendered `msg|…` line with its LF.
+        line: Bytes,
+    },
+    /// The account was deleted: its sessions are logged out.
+    Gone {
+        /// Whose sessions.
+        account: AccountId,
+    },
+}
+
+/// Applies one committed command.
+///
+/// `index` is the index of its entry, and the id of what it creates; indexes ascend from call to call. `time` and
+/// `online` (whether the recipient of a `send` was online) are the leader's stamps. What it means for connections is
+/// appended to `effects`, in order. An error is the storage's: the caller gives the whole transaction up.
+pub fn apply<S: Storage>(
+    storage: &mut S,
+    index: u64,
+    time: Millis,
+    online: bool,
+    command: &Command,
+    effects: &mut Vec<Effect>,
+) -> Result<Outcome, S::Error> {
+    match command {
+        Command::Create { name, password } => {
+            create(storage, Account { id: AccountId(index), name: name.clone(), password: password.clone() })
+        }
+        Command::Delete { speaker } => delete(storage, speaker, effects),
+        Command::Send { speaker, key, to, text } => keyed(storage, index, speaker, key.as_ref(), command, |storage| {
+            send(storage, Sending { id: MessageId(index), time, online, from: speaker, to, text }, effects)
+        }),
+        Command::Ack { speaker, key, id, ranges } => keyed(storage, index, speaker, key.as_ref(), command, |storage| {
+            let newest = (*id).min(newest_before(index));
+            mark(storage, speaker.id, ranges, newest)?;
+            Ok(Outcome::Acked(*id))
+        }),
+        Command::Mark { marks } => {
+            for (account, ranges) in marks {
+                mark(storage, *account, ranges, newest_before(index))?;
+            }
+            Ok(Outcome::Marked)
+        }
+    }
+}
+
+fn create<S: Storage>(storage: &mut S, account: Account) -> Result<Outcome, S::Error> {
+    if storage.account(&account.name)?.is_some() {
+        return Ok(Outcome::refused(ErrCode::NameTaken));
+    }
+    storage.insert_account(&account)?;
+    Ok(Outcome::Created(account.id))
+}
+
+fn delete<S: Storage>(storage: &mut S, speaker: &Speaker, effects: &mut Vec<Effect>) -> Result<Outcome, S::Error> {
+    let Some(account) = living(storage, speaker)? else {
+        return Ok(Outcome::refused(ErrCode::NoSuchUser));
+    };
+    storage.remove_account(&account)?;
+    effects.push(Effect::Gone { account: account.id });
+    Ok(Outcome::Deleted)
+}
+
+/// What a `send` is made of, stamps included.
+struct Sending<'a> {
+    id: MessageId,
+    time: Millis,
+    online: bool,
+    from: &'a Speaker,
+    to: &'a Name,
+    text: &'a Text,
+}
+
+fn send<S: Storage>(storage: &mut S, sending: Sending<'_>, effects: &mut Vec<Effect>) -> Result<Outcome, S::Error> {
+    let Sending { id, time, online, from, to, text } = sending;
+    let Some(recipient) = storage.account(to)? else {
+        return Ok(Outcome::refused(ErrCode::NoSuchUser));
+    };
+    storage.insert_message(id, from.id, recipient.id, time, text)?;
+    let message = Message { id, from: from.name.clone(), to: to.clone(), time, text: text.clone() };
+    effects.push(Effect::Push { to: recipient.id, id, line: message_line(&message) });
+    Ok(Outcome::Sent { id, online })
+}
+
+/// Marks what lies in the ranges, up to `newest`. An account that is gone has nothing to mark.
+fn mark<S: Storage>(
+    storage: &mut S,
+    account: AccountId,
+    ranges: &[IdRange],
+    newest: MessageId,
+) -> Result<(), S::Error> {
+    for range in ranges {
+        let range = IdRange { from: range.from, to: range.to.min(newest) };
+        if !range.is_empty() {
+            storage.mark_delivered(account, range)?;
+        }
+    }
+    Ok(())
+}
+
+/// What existed before the entry at `index`. A connection cannot have been shown more, but a mark is not believed.
+fn newest_before(index: u64) -> MessageId {
+    MessageId(index.saturating_sub(1))
+}
+
+/// Runs a request of a living speaker at most once under its key.
+fn keyed<S: Storage>(
+    storage: &mut S,
+    index: u64,
+    speaker: &Speaker,
+    key: Option<&Key>,
+    command: &Command,
+    run: impl FnOnce(&mut S) -> Result<Outcome, S::Error>,
+) -> Result<Outcome, S::Error> {
+    if living(storage, speaker)?.is_none() {
+        return Ok(Outcome::refused(ErrCode::NotLoggedIn));
+    }
+    let Some(key) = key else {
+        return run(storage);
+    };
+    let request = command.request_digest();
+    if let Some(memory) = storage.key(speaker.id, key)? {
+        return Ok(remembered(&memory, request));
+    }
+    let outcome = run(storage)?;
+    if !matches!(outcome, Outcome::Refused(_)) {
+        let memory = KeyMemory { request, outcome: outcome.to_string() };
+        storage.insert_key(speaker.id, key, index, &memory, KEYS_PER_ACCOUNT_MAX)?;
+    }
+    Ok(outcome)
+}
+
+/// The first answer again, for the same request. A memory that cannot be read stands for some other request: refusing
+/// is safe, running the request again is not.
+fn remembered(memory: &KeyMemory, request: u64) -> Outcome {
+    match Outcome::parse(&memory.outcome) {
+        Ok(outcome) if memory.request == request => outcome,
+        _ => Outcome::refused(ErrCode::KeyReused),
+    }
+}
+
+/// The speaker's account, if it is still that very one.
+fn living<S: Storage>(storage: &S, speaker: &Speaker) -> Result<Option<Account>, S::Error> {
+    Ok(storage.account(&speaker.name)?.filter(|account| account.id == speaker.id))
+}
+
+#[cfg(test)]
+mod tests;
