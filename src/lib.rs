@@ -3,3 +3,4 @@
 //! The crate `chat` holds what is said; this one how it survives. Start with ARCHITECTURE.md, then read
 //! [`consensus`], whose header is an essay on how replicas agree.
 
+pub mod consensus;

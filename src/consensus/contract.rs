@@ -1,0 +1,119 @@
+//! The node's contract: what it is told, and what it hands out to be done, in which order.
+
+use bytes::Bytes;
+
+use super::founding::Introduction;
+use super::{Batch, ClusterId, Entry, Frame, Index, Member, Membership, ReplicaId, Run, Term, Ticket};
+
+/// What the node is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A link to a peer is up; both ends have proved who they are.
+    LinkUp(Introduction),
+    /// The link is gone.
+    LinkDown(ReplicaId),
+    /// A frame came over a link that is up.
+    Frame(Member, Frame),
+    /// No leader was heard of for longer than the (randomised) election timeout, or there is evidence that it is gone.
+    Campaign,
+    /// No leader was heard of for the least election timeout, or this replica has evidence of its own that the leader
+    /// is gone: it may grant pre-votes.
+    LeaderQuiet,
+    /// It is time for a round of pulses.
+    PulseDue,
+    /// The greatest election timeout has passed since this was said last.
+    QuorumCheckDue,
+    /// Payloads to append, in order. Ignored unless this replica leads.
+    Propose(Vec<Bytes>),
+    /// A linearizable read: answered by [`Duty::ReadReady`] with the same number, or never, if the leader or the link
+    /// to it changes: then ask again, with the same number.
+    Read(u64),
+    /// The store has made this batch durable, and all before it.
+    Stored(Ticket),
+    /// What [`Duty::Load`] asked for: contiguous entries from the index it named, at least one.
+    Loaded(Reader, Vec<Entry>),
+    /// The state has applied the log up to here.
+    Applied(Index),
+    /// The own disk, or the own turn, has taken longer than the greatest election timeout: hand over, be quiet.
+    Gray,
+    /// Hand leadership to whoever is best placed, to stop in good order.
+    HandOver,
+}
+
+/// Who asked for entries that the window no longer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reader {
+    /// A follower that is far behind.
+    Peer(ReplicaId),
+    /// The own state, after a start.
+    State,
+}
+
+/// What has to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Make this durable, then say [`Input::Stored`]. Batches go to the store in order.
+    Persist(Batch),
+    /// Send a frame over the link, if it is up. All that it claims is durable already.
+    Send(ReplicaId, Frame),
+    /// Send a pulse, or the answer to one, over the pulse link.
+    Pulse(ReplicaId, Frame),
+    /// Apply these committed entries to the state, then say [`Input::Applied`].
+    Apply(Vec<Entry>),
+    /// Read entries from the log, from the first index to the second at most, and say [`Input::Loaded`].
+    Load(Reader, Index, Index),
+    /// The read of this number is current once the state has applied this far.
+    ReadReady(u64, Index),
+    /// A leader was heard of, or a vote was given: election timers start anew.
+    HeardLeader,
+    /// Role, leader or term changed.
+    Standing(Standing),
+    /// A candidate was refused because this log holds more than its own: stand for election soon.
+    StandSoon,
+    /// The cluster is founded; this is its name for ever. Said once in every run.
+    Founded(ClusterId),
+    /// The voters changed.
+    Voters(Membership),
+    /// Tell this run of the peer that its disk is an old copy and that it must start anew as blank; then close the
+    /// link. The run is named because by now another one, and a healthy one, may have the link.
+    RefuseRestored(Member, Run),
+}
+
+/// A replica's place in the cluster, as it sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its role.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// Who leads, if anybody is known to.
+    pub leader: Option<ReplicaId>,
+}
+
+/// The four roles of PROTOCOL's `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Replicates, and decides what is committed.
+    Leader,
+    /// Follows, and votes.
+    Follower,
+    /// Asks for votes, or whether it would get them.
+    Candidate,
+    /// Follows, and does not vote (yet).
+    Learner,
+}
+
+/// What a node is made with, beside what is found on its disk.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This run of the process.
+    pub run: Run,
+    /// Every id of the address book, this one included.
+    pub ids: Vec<ReplicaId>,
+    /// A digest of the address book and the mode.
+    pub book: u64,
+    /// Never found a cluster: join one.
+    pub joins: bool,
+    /// A random id, for the cluster that this replica may found.
+    pub fresh_cluster: ClusterId,
+}

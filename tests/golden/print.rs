@@ -1,0 +1,117 @@
+//! How frames and duties look in a script.
+
+use plainsong::consensus::{Batch, Body, Duty, Entry, FoundingState, Frame, Index, Member, Membership, Reader, Term};
+
+/// `4@2`: entry 4, of term 2.
+pub fn at(index: Index, term: Term) -> String {
+    format!("{index}@{term}")
+}
+
+pub fn entry(entry: &Entry) -> String {
+    let said = match &entry.body {
+        Body::Noop => "noop".to_owned(),
+        Body::Founding(record) => format!("founding of {}", members(&record.members)),
+        Body::Membership(membership) => format!("voters {}", members(&membership.voters)),
+        Body::Command(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
+    };
+    format!("{} {said}", at(entry.index, entry.term))
+}
+
+fn entries(all: &[Entry]) -> String {
+    all.iter().map(entry).collect::<Vec<_>>().join(", ")
+}
+
+pub fn members(members: &[Member]) -> String {
+    members.iter().map(Member::to_string).collect::<Vec<_>>().join(" ")
+}
+
+pub fn membership(membership: &Membership) -> String {
+    let removed = &membership.removed;
+    let gone = if removed.is_empty() { String::new() } else { format!(", removed {}", members(removed)) };
+    format!("{}{gone}", members(&membership.voters))
+}
+
+pub fn frame(frame: &Frame) -> String {
+    match frame {
+        Frame::PreVote { term, last, last_term } => format!("PreVote term {term}, log ends {}", at(*last, *last_term)),
+        Frame::PreVoteReply { term, granted } => format!("PreVoteReply term {term}: {}", yes(*granted)),
+        Frame::Vote { term, last, last_term } => format!("Vote term {term}, log ends {}", at(*last, *last_term)),
+        Frame::VoteReply { term, granted } => format!("VoteReply term {term}: {}", yes(*granted)),
+        Frame::Append { term, prev, prev_term, commit, entries: all } => {
+            let what = if all.is_empty() { "nothing".to_owned() } else { entries(all) };
+            format!("Append term {term}, commit {commit}: after {} {what}", at(*prev, *prev_term))
+        }
+        Frame::AppendOk { term, matched } => format!("AppendOk term {term}: durable up to {}", matched.index()),
+        Frame::AppendReject { term, prev, hint, hint_term } => {
+            format!("AppendReject term {term}: not after {prev}; perhaps after {}", at(*hint, *hint_term))
+        }
+        Frame::TimeoutNow { term } => format!("TimeoutNow term {term}"),
+        Frame::ReadIndex { term, id } => format!("ReadIndex term {term}: read {id}"),
+        Frame::ReadIndexReply { term, id, index } => format!("ReadIndexReply term {term}: read {id} at {index}"),
+        Frame::Forward { term, payloads } => format!("Forward term {term}: {} proposals", payloads.len()),
+        Frame::Beat { term, round, commit } => format!("Beat term {term}, round {round}, commit {commit}"),
+        Frame::BeatReply { term, round, received } => {
+            format!("BeatReply term {term}, round {round}: received {received}")
+        }
+        Frame::Found(record) => format!("Found cluster of {}", members(&record.members)),
+        Frame::FoundingNews { cluster, state } => {
+            format!("FoundingNews {}, {}", cluster.map_or("no cluster", |_| "the cluster"), founding(*state))
+        }
+    }
+}
+
+fn yes(granted: bool) -> &'static str {
+    if granted { "yes" } else { "no" }
+}
+
+pub fn founding(state: FoundingState) -> &'static str {
+    match state {
+        FoundingState::Blank => "blank",
+        FoundingState::Copied => "copied",
+        FoundingState::Sealed => "sealed",
+    }
+}
+
+pub fn batch(batch: &Batch) -> String {
+    let mut parts = Vec::new();
+    if let Some(hard) = batch.hard_state {
+        let vote = hard.vote.map_or_else(|| "no vote".to_owned(), |m| format!("vote for {m}"));
+        parts.push(format!("term {}, {vote}", hard.term));
+    }
+    if let Some(state) = batch.founding {
+        parts.push(founding(state).to_owned());
+    }
+    if let Some(from) = batch.truncate_from {
+        parts.push(format!("truncate from {from}"));
+    }
+    if !batch.append.is_empty() {
+        parts.push(format!("append {}", entries(&batch.append)));
+    }
+    parts.join("; ")
+}
+
+/// What a duty looks like; nothing for those that say nothing new.
+pub fn duty(duty: &Duty) -> Option<String> {
+    Some(match duty {
+        // Who was linked to whom is not the subject here.
+        Duty::Persist(write) if batch(write).is_empty() => return None,
+        Duty::Persist(write) => format!("writes #{}: {}", write.ticket, batch(write)),
+        Duty::Send(to, said) | Duty::Pulse(to, said) => format!("→ {to}  {}", frame(said)),
+        Duty::Apply(applied) => format!("applies {}", entries(applied)),
+        Duty::Load(Reader::Peer(id), from, to) => format!("loads {from} to {to}, for {id}"),
+        Duty::Load(Reader::State, from, to) => format!("loads {from} to {to}, for its state"),
+        Duty::ReadReady(id, index) => format!("answers read {id} as of {index}"),
+        Duty::HeardLeader => return None,
+        Duty::Standing(standing) => {
+            let leader = match standing.leader {
+                Some(leader) => format!("led by {leader}"),
+                None => "led by nobody".to_owned(),
+            };
+            format!("is {:?} in term {}, {leader}", standing.role, standing.term).to_lowercase()
+        }
+        Duty::StandSoon => "will stand soon".to_owned(),
+        Duty::Founded(_) => "knows that the cluster is founded".to_owned(),
+        Duty::Voters(voters) => format!("voters: {}", membership(voters)),
+        Duty::RefuseRestored(member, run) => format!("refuses {member}, boot {}: a restored copy", run.boot),
+    })
+}
