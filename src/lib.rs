@@ -4,3 +4,5 @@
 //! [`consensus`], whose header is an essay on how replicas agree.
 
 pub mod consensus;
+pub mod machine;
+pub mod storage;

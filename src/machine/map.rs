@@ -1,0 +1,119 @@
+//! The machine in memory: for tests, and for the simulation, which holds a whole cluster of them.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use chat::{Account, AccountId, IdRange, Key, KeyMemory, MapStorage, Message, MessageId, Millis, Name, Storage, Text};
+
+use super::MachineStorage;
+use crate::consensus::{Boot, Index, Member};
+
+/// State in memory. Two of them are equal exactly when they hold the same state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapMachine {
+    chat: MapStorage,
+    streams: BTreeMap<Member, (Boot, u64)>,
+    applied: Index,
+    digest: u64,
+}
+
+impl MapMachine {
+    /// Nothing applied.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The chat's part of the state.
+    pub fn chat(&self) -> &MapStorage {
+        &self.chat
+    }
+}
+
+impl MachineStorage for MapMachine {
+    fn applied(&self) -> Index {
+        self.applied
+    }
+
+    fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    fn advance(&mut self, index: Index, digest: u64) {
+        self.applied = index;
+        self.digest = digest;
+    }
+
+    fn stream(&self, member: Member) -> Option<(Boot, u64)> {
+        self.streams.get(&member).copied()
+    }
+
+    fn set_stream(&mut self, member: Member, boot: Boot, n: u64) {
+        self.streams.insert(member, (boot, n));
+    }
+}
+
+impl Storage for MapMachine {
+    type Error = Infallible;
+
+    fn account(&self, name: &Name) -> Result<Option<Account>, Infallible> {
+        self.chat.account(name)
+    }
+
+    fn names(&self, after: Option<&Name>, visit: &mut dyn FnMut(&Name) -> bool) -> Result<(), Infallible> {
+        self.chat.names(after, visit)
+    }
+
+    fn insert_account(&mut self, account: &Account) -> Result<(), Infallible> {
+        self.chat.insert_account(account)
+    }
+
+    fn remove_account(&mut self, account: &Account) -> Result<(), Infallible> {
+        self.chat.remove_account(account)
+    }
+
+    fn insert_message(
+        &mut self,
+        id: MessageId,
+        from: AccountId,
+        to: AccountId,
+        time: Millis,
+        text: &Text,
+    ) -> Result<(), Infallible> {
+        self.chat.insert_message(id, from, to, time, text)
+    }
+
+    fn undelivered_count(&self, account: AccountId) -> Result<u64, Infallible> {
+        self.chat.undelivered_count(account)
+    }
+
+    fn undelivered_in(&self, account: AccountId, range: IdRange) -> Result<u64, Infallible> {
+        self.chat.undelivered_in(account, range)
+    }
+
+    fn undelivered(&self, account: AccountId, after: MessageId, limit: usize) -> Result<Vec<Message>, Infallible> {
+        self.chat.undelivered(account, after, limit)
+    }
+
+    fn received(&self, account: AccountId, after: MessageId, limit: usize) -> Result<Vec<Message>, Infallible> {
+        self.chat.received(account, after, limit)
+    }
+
+    fn mark_delivered(&mut self, account: AccountId, range: IdRange) -> Result<u64, Infallible> {
+        self.chat.mark_delivered(account, range)
+    }
+
+    fn key(&self, account: AccountId, key: &Key) -> Result<Option<KeyMemory>, Infallible> {
+        self.chat.key(account, key)
+    }
+
+    fn insert_key(
+        &mut self,
+        account: AccountId,
+        key: &Key,
+        at: u64,
+        memory: &KeyMemory,
+        keep: usize,
+    ) -> Result<(), Infallible> {
+        self.chat.insert_key(account, key, at, memory, keep)
+    }
+}

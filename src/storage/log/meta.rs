@@ -1,0 +1,175 @@
+//! The one row beside the entries: whose log this is, and the term and vote.
+//!
+//! SQLite does not checksum its pages, and a vote that changes by one flipped bit is a second vote. So the row
+//! carries a crc of its own, over exactly what it says.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::consensus::{Boot, FoundingState, HardState, Incarnation, Member, ReplicaId, Term};
+use crate::machine::body::parse_member;
+use crate::storage::error::StorageError;
+use crate::storage::number::{Bits, Num};
+
+/// The file, in errors.
+pub(super) const FILE: &str = "log.db";
+
+/// Version of the tables. A program refuses a newer one, and has a migration for each older one.
+const SCHEMA: u64 = 1;
+
+/// Created with the file, in one transaction with the first `meta` row.
+const TABLES: &str = "
+    CREATE TABLE meta (
+        one INTEGER PRIMARY KEY CHECK (one = 1), schema INTEGER NOT NULL, replica INTEGER NOT NULL,
+        cluster TEXT NOT NULL, incarnation INTEGER NOT NULL, boot INTEGER NOT NULL, term INTEGER NOT NULL,
+        vote TEXT NOT NULL, founding TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
+    CREATE TABLE entries (
+        idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, time INTEGER NOT NULL, kind INTEGER NOT NULL,
+        line ANY NOT NULL, crc INTEGER NOT NULL) STRICT;
+    CREATE TABLE terms (term INTEGER PRIMARY KEY, first_idx INTEGER NOT NULL) STRICT;
+    CREATE TABLE memberships (idx INTEGER PRIMARY KEY) STRICT;
+    CREATE TABLE peer_runs (
+        replica INTEGER NOT NULL, incarnation INTEGER NOT NULL, boot INTEGER NOT NULL, nonce INTEGER NOT NULL,
+        PRIMARY KEY (replica, incarnation)) STRICT, WITHOUT ROWID;
+";
+
+/// Whose log this is, and what it has promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct Meta {
+    /// The replica whose disk this is.
+    pub replica: ReplicaId,
+    /// The name in the configuration, so that a directory is not used for another cluster.
+    pub cluster: String,
+    /// Drawn when the file was made.
+    pub incarnation: Incarnation,
+    /// How often it was opened.
+    pub boot: Boot,
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// How far the founding got.
+    pub founding: FoundingState,
+}
+
+impl Meta {
+    /// For a new file.
+    pub(super) fn new(replica: ReplicaId, cluster: &str, incarnation: Incarnation) -> Self {
+        Self {
+            replica,
+            cluster: cluster.to_owned(),
+            incarnation,
+            boot: Boot(0),
+            hard_state: HardState::default(),
+            founding: FoundingState::Blank,
+        }
+    }
+
+    /// Who this is.
+    pub fn me(&self) -> Member {
+        Member { id: self.replica, incarnation: self.incarnation }
+    }
+
+    /// Refuses the file for another replica or cluster.
+    pub(super) fn check(&self, dir: &Path, replica: ReplicaId, cluster: &str) -> Result<(), StorageError> {
+        let path = || dir.to_owned();
+        if self.replica != replica {
+            return Err(StorageError::OtherReplica { path: path(), found: self.replica, wanted: replica });
+        }
+        if self.cluster != cluster {
+            let (found, wanted) = (self.cluster.clone(), cluster.to_owned());
+            return Err(StorageError::OtherCluster { path: path(), found, wanted });
+        }
+        Ok(())
+    }
+
+    fn vote_text(&self) -> String {
+        self.hard_state.vote.map_or_else(String::new, |vote| vote.to_string())
+    }
+
+    fn crc(&self) -> u32 {
+        let founding = founding_text(self.founding);
+        let said = format!(
+            "{SCHEMA}|{}|{}|{}|{}|{}|{founding}|{}",
+            self.replica,
+            self.incarnation,
+            self.boot,
+            self.hard_state.term,
+            self.vote_text(),
+            self.cluster
+        );
+        crc32fast::hash(said.as_bytes())
+    }
+}
+
+/// Creates the tables. The caller's transaction also saves the first row.
+pub(super) fn create_tables(conn: &Connection) -> Result<(), StorageError> {
+    Ok(conn.execute_batch(TABLES)?)
+}
+
+/// The row, or `None` in a file that was just created.
+pub(in crate::storage) fn load(conn: &Connection) -> Result<Option<Meta>, StorageError> {
+    if !conn.table_exists(None, "meta")? {
+        return Ok(None);
+    }
+    let schema: Option<Num> = conn.query_row("SELECT schema FROM meta", [], |row| row.get(0)).optional()?;
+    match schema {
+        None => return Err(StorageError::corrupt(FILE, "it says nothing about its owner")),
+        Some(Num(found)) if found > SCHEMA => {
+            return Err(StorageError::Schema { file: FILE, found, known: SCHEMA });
+        }
+        Some(_) => {}
+    }
+    let sql = "SELECT replica, cluster, incarnation, boot, term, vote, founding, crc FROM meta";
+    let (meta, crc) = conn.query_row(sql, [], |row| {
+        let (vote, founding): (String, String) = (row.get(5)?, row.get(6)?);
+        let meta = Meta {
+            replica: ReplicaId(row.get(0)?),
+            cluster: row.get(1)?,
+            incarnation: Incarnation(row.get::<_, Bits>(2)?.0),
+            boot: Boot(row.get::<_, Num>(3)?.0),
+            hard_state: HardState { term: Term(row.get::<_, Num>(4)?.0), vote: parse_member(&vote) },
+            // An unreadable one fails the crc below, which is taken over what was read.
+            founding: parse_founding(&founding).unwrap_or_default(),
+        };
+        Ok(((meta, vote, founding), row.get::<_, u32>(7)?))
+    })?;
+    let (meta, vote, founding) = meta;
+    let as_read = vote == meta.vote_text() && founding == founding_text(meta.founding);
+    if !as_read || crc != meta.crc() {
+        return Err(StorageError::corrupt(FILE, "term, vote and owner do not match their checksum"));
+    }
+    Ok(Some(meta))
+}
+
+/// Writes the row, in the caller's transaction.
+pub(super) fn save(conn: &Connection, meta: &Meta) -> Result<(), StorageError> {
+    let sql =
+        "INSERT OR REPLACE INTO meta (one, schema, replica, cluster, incarnation, boot, term, vote, founding, crc)
+               VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    conn.prepare_cached(sql)?.execute(params![
+        Num(SCHEMA),
+        meta.replica.0,
+        meta.cluster,
+        Bits(meta.incarnation.0),
+        Num(meta.boot.0),
+        Num(meta.hard_state.term.0),
+        meta.vote_text(),
+        founding_text(meta.founding),
+        meta.crc()
+    ])?;
+    Ok(())
+}
+
+fn founding_text(founding: FoundingState) -> &'static str {
+    match founding {
+        FoundingState::Blank => "blank",
+        FoundingState::Copied => "copied",
+        FoundingState::Sealed => "sealed",
+    }
+}
+
+fn parse_founding(text: &str) -> Option<FoundingState> {
+    [FoundingState::Blank, FoundingState::Copied, FoundingState::Sealed]
+        .into_iter()
+        .find(|&founding| founding_text(founding) == text)
+}

@@ -1,0 +1,71 @@
+//! What survives: the replay log and the state derived from it, in SQLite. Blocking, and the only place that makes
+//! anything durable.
+//!
+//! ```text
+//! log.db     the truth.    WAL, synchronous=FULL:   one fsync a write, however many batches it takes
+//! state.db   derived.      WAL, synchronous=NORMAL: no fsync; its tail may be lost, and is replayed
+//! ```
+//!
+//! # Promises
+//! - Whatever [`LogStore::write`] returned `Ok` for is there after any crash of process or machine.
+//! - [`StateStore`] changes in transactions that carry the applied index with the changes, so that it is always the
+//!   state after some whole entry. Losing it costs a replay, never data.
+//! - What [`open`] reports is durable before it is returned, its `boot` count among it.
+//! - A log that ends before what the state has applied has lost what was reported as stored:
+//!   [`StorageError::LogBehindState`] or [`StorageError::LogLost`]. The caller sets the directory aside and starts blank.
+//! - Damage is refused with its place. Nothing is repaired by cutting it off.
+//!
+//! # Left out
+//! Threads, queues and group commit: the actor that owns a store drains its queue and calls [`LogStore::write`] once.
+//! What an entry does to the state: [`crate::machine`].
+
+mod db;
+mod dir;
+mod error;
+mod log;
+mod number;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use crate::consensus::{Index, Recovered, ReplicaId};
+use crate::machine::MachineStorage as _;
+
+pub use dir::DataDir;
+pub use error::StorageError;
+pub use log::{LogOwner, LogReader, LogStore, Scrubbed};
+pub use state::StateStore;
+
+/// A replica's disk, ready for use.
+#[derive(Debug)]
+pub struct Opened {
+    /// Holds the lock: keep it as long as the stores.
+    pub dir: DataDir,
+    /// The replay log.
+    pub log: LogStore,
+    /// What was derived from it.
+    pub state: StateStore,
+    /// What the core must know.
+    pub recovered: Recovered,
+}
+
+/// Opens the data directory of a replica, or makes a new one. The one door.
+///
+/// # Errors
+/// [`StorageError::LogBehindState`] and [`StorageError::LogLost`]: this replica counts as wiped. [`DataDir::open`], [`DataDir::set_aside`], and `open`
+/// again give a blank one in a new incarnation. Every other error is for the operator, and says what to do.
+pub fn open(dir: &Path, id: ReplicaId, cluster_name: &str) -> Result<Opened, StorageError> {
+    let dir = DataDir::open(dir, id)?;
+    let (log, recovered) = log::open(dir.path(), id, cluster_name)?;
+    let state = match StateStore::open(dir.path(), recovered.me, cluster_name) {
+        Err(StorageError::OtherState) if recovered.last == Index(0) => Err(StorageError::LogLost),
+        opened => opened,
+    }?;
+    let applied = state.applied();
+    if applied > recovered.last {
+        return Err(StorageError::LogBehindState { last: recovered.last, applied });
+    }
+    Ok(Opened { dir, log, state, recovered: Recovered { applied, ..recovered } })
+}

@@ -1,0 +1,191 @@
+//! The rules' storage, on SQLite. The trait says what each method does; here is only how.
+
+use chat::{Account, AccountId, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, Storage, Text};
+use rusqlite::{OptionalExtension as _, params};
+
+use super::StateStore;
+use crate::storage::error::StorageError;
+use crate::storage::number::{Bits, Num};
+
+impl Storage for StateStore {
+    type Error = StorageError;
+
+    fn account(&self, name: &Name) -> Result<Option<Account>, StorageError> {
+        Ok(self.hot.borrow_mut().by_name(&self.conn, name)?.map(|living| living.account.clone()))
+    }
+
+    fn names(&self, after: Option<&Name>, visit: &mut dyn FnMut(&Name) -> bool) -> Result<(), StorageError> {
+        // The empty string is lower than every name.
+        let sql = "SELECT name FROM accounts WHERE living = 1 AND name > ?1 ORDER BY name";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query([after.map_or("", Name::as_str)])?;
+        while let Some(row) = rows.next()? {
+            let name = Name::from_stored(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?);
+            if !visit(&name) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn insert_account(&mut self, account: &Account) -> Result<(), StorageError> {
+        self.assert_open();
+        let sql = "INSERT INTO accounts (id, living, undelivered, keys, name, password) VALUES (?1, 1, 0, 0, ?2, ?3)";
+        let password = account.password.as_ref().map(|hash| hash.as_str());
+        self.conn.prepare_cached(sql)?.execute(params![Num(account.id.0), account.name.as_str(), password])?;
+        self.hot.get_mut().born(account.clone());
+        Ok(())
+    }
+
+    /// The rows of the account are out of reach at once, and are taken away bit by bit with the commits that follow.
+    fn remove_account(&mut self, account: &Account) -> Result<(), StorageError> {
+        self.assert_open();
+        self.young.part_with(&self.conn, account.id)?;
+        let sql = "UPDATE accounts SET living = 0, undelivered = 0, keys = 0, password = NULL WHERE id = ?1";
+        self.conn.prepare_cached(sql)?.execute([Num(account.id.0)])?;
+        self.conn.prepare_cached("INSERT INTO purges (account) VALUES (?1)")?.execute([Num(account.id.0)])?;
+        self.hot.get_mut().gone(account);
+        self.purging = true;
+        Ok(())
+    }
+
+    fn insert_message(
+        &mut self,
+        id: MessageId,
+        from: AccountId,
+        to: AccountId,
+        time: Millis,
+        text: &Text,
+    ) -> Result<(), StorageError> {
+        self.assert_open();
+        let sql = "INSERT INTO messages (id, waiting, sender, recipient, time, text) VALUES (?1, 1, ?2, ?3, ?4, ?5)";
+        let row = params![Num(id.0), Num(from.0), Num(to.0), Num(time.0), text.as_str()];
+        self.conn.prepare_cached(sql)?.execute(row)?;
+        self.young.add(id, from, to);
+        Ok(())
+    }
+
+    fn undelivered_count(&self, account: AccountId) -> Result<u64, StorageError> {
+        Ok(self.in_inbox(account)? + self.young.waiting_count(account))
+    }
+
+    fn undelivered_in(&self, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
+        let young = self.young.waiting(account, range).count() as u64;
+        if self.in_inbox(account)? == 0 || range.is_empty() {
+            return Ok(young);
+        }
+        let sql = "SELECT count(*) FROM inbox WHERE account = ?1 AND id BETWEEN ?2 AND ?3";
+        let within = params![Num(account.0), Num::bound(range.from.0), Num::bound(range.to.0)];
+        Ok(young + self.conn.prepare_cached(sql)?.query_row(within, |row| row.get::<_, Num>(0))?.0)
+    }
+
+    fn undelivered(&self, account: AccountId, after: MessageId, limit: usize) -> Result<Vec<Message>, StorageError> {
+        let mut ids = Vec::new();
+        if self.in_inbox(account)? > 0 {
+            let sql = "SELECT id FROM inbox WHERE account = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+            ids = self.filed_ids(sql, account, after, limit)?;
+        }
+        ids.extend(self.young.waiting(account, beyond(after)).take(limit - ids.len()));
+        self.messages(account, &ids)
+    }
+
+    fn received(&self, account: AccountId, after: MessageId, limit: usize) -> Result<Vec<Message>, StorageError> {
+        let sql = "SELECT id FROM views WHERE account = ?1 AND id > ?2 AND received = 1 ORDER BY id LIMIT ?3";
+        let mut ids = self.filed_ids(sql, account, after, limit)?;
+        ids.extend(self.young.received(account, beyond(after)).take(limit - ids.len()));
+        self.messages(account, &ids)
+    }
+
+    fn mark_delivered(&mut self, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
+        self.assert_open();
+        let young = self.young.deliver(&self.conn, account, range)?;
+        if self.in_inbox(account)? == 0 || range.is_empty() || !self.young.reaches_tables(range) {
+            return Ok(young);
+        }
+        let sql = "DELETE FROM inbox WHERE account = ?1 AND id BETWEEN ?2 AND ?3";
+        let within = params![Num(account.0), Num::bound(range.from.0), Num::bound(range.to.0)];
+        let filed = self.conn.prepare_cached(sql)?.execute(within)? as u64;
+        let living = self.hot.get_mut().by_id(&self.conn, account)?.expect("it has rows in the inbox");
+        living.count(|undelivered, _| *undelivered -= filed);
+        Ok(young + filed)
+    }
+
+    fn key(&self, account: AccountId, key: &Key) -> Result<Option<KeyMemory>, StorageError> {
+        if self.hot.borrow_mut().by_id(&self.conn, account)?.is_none_or(|living| living.keys == 0) {
+            return Ok(None);
+        }
+        let sql = "SELECT request, outcome FROM keys WHERE account = ?1 AND key = ?2";
+        let found = self.conn.prepare_cached(sql)?.query_row(params![Num(account.0), key.as_str()], |row| {
+            Ok(KeyMemory { request: row.get::<_, Bits>(0)?.0, outcome: row.get(1)? })
+        });
+        Ok(found.optional()?)
+    }
+
+    fn insert_key(
+        &mut self,
+        account: AccountId,
+        key: &Key,
+        at: u64,
+        memory: &KeyMemory,
+        keep: usize,
+    ) -> Result<(), StorageError> {
+        self.assert_open();
+        let known = self.key(account, key)?.is_some();
+        let sql = "INSERT OR REPLACE INTO keys (account, key, at, request, outcome) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let row = params![Num(account.0), key.as_str(), Num(at), Bits(memory.request), memory.outcome];
+        self.conn.prepare_cached(sql)?.execute(row)?;
+        let hot = self.hot.get_mut();
+        let living = hot.by_id(&self.conn, account)?.expect("the rules remember keys of living accounts only");
+        let beyond = (living.keys + u64::from(!known)).saturating_sub(keep as u64);
+        if beyond > 0 {
+            let sql = "DELETE FROM keys WHERE account = ?1 AND at IN
+                       (SELECT at FROM keys WHERE account = ?1 ORDER BY at LIMIT ?2)";
+            self.conn.prepare_cached(sql)?.execute(params![Num(account.0), Num::bound(beyond)])?;
+        }
+        living.count(|_, keys| *keys = *keys + u64::from(!known) - beyond);
+        Ok(())
+    }
+}
+
+fn beyond(after: MessageId) -> IdRange {
+    IdRange::new(MessageId(after.0.saturating_add(1)), MessageId(u64::MAX))
+}
+
+impl StateStore {
+    /// How many of the account's undelivered messages are in the table.
+    fn in_inbox(&self, account: AccountId) -> Result<u64, StorageError> {
+        Ok(self.hot.borrow_mut().by_id(&self.conn, account)?.map_or(0, |living| living.undelivered))
+    }
+
+    /// The ids that a query finds in a table for an account, after an id, up to a limit.
+    fn filed_ids(
+        &self,
+        sql: &str,
+        account: AccountId,
+        after: MessageId,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, StorageError> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let within = params![Num::bound(account.0), Num::bound(after.0), Num::bound(limit as u64)];
+        let ids = statement.query_map(within, |row| Ok(MessageId(row.get::<_, Num>(0)?.0)))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    /// Messages to a living account. A gone one has nothing.
+    fn messages(&self, account: AccountId, ids: &[MessageId]) -> Result<Vec<Message>, StorageError> {
+        let mut hot = self.hot.borrow_mut();
+        let Some(to) = hot.by_id(&self.conn, account)?.map(|living| living.account.name.clone()) else {
+            return Ok(Vec::new());
+        };
+        let mut statement = self.conn.prepare_cached("SELECT sender, time, text FROM messages WHERE id = ?1")?;
+        let mut messages = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let (sender, time, text) = statement.query_row([Num(id.0)], |row| {
+                let text = Text::from_stored(row.get_ref(2)?.as_str()?);
+                Ok((AccountId(row.get::<_, Num>(0)?.0), Millis(row.get::<_, Num>(1)?.0), text))
+            })?;
+            messages.push(Message { id, from: hot.name(&self.conn, sender)?, to: to.clone(), time, text });
+        }
+        Ok(messages)
+    }
+}

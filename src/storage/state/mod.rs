@@ -1,0 +1,150 @@
+//! The state that the log derives: accounts, mailboxes, keys, stream positions, in `state.db`.
+//!
+//! # Promises
+//! - Changes happen between [`StateStore::begin`] and [`StateStore::commit`], and land together with the applied index
+//!   and the digest. A crash leaves the state after some earlier commit, never between two entries.
+//! - A commit costs no fsync: what a crash of the machine takes away is replayed from the log.
+//! - After an error and [`StateStore::rollback`] the state is as at `begin`, in memory too: the same entries may be
+//!   applied again.
+//! - Memory does not grow with history, nor with the size of a mailbox. The rows of the newest messages are kept in it
+//!   until they can be written together (see `young`): some 12 MB, read back in a moment at the start.
+//!
+//! # Left out
+//! How far to apply: only what the log holds durably, says the caller, who knows it.
+
+mod chat;
+mod hot;
+mod purge;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod young;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::consensus::{Boot, Index, Member};
+use crate::machine::MachineStorage;
+use crate::storage::db::{self, Sync};
+use crate::storage::error::StorageError;
+
+/// SQLite's page cache for the state: it is read and written all over.
+const CACHE_KIB: u32 = 16 << 10;
+
+/// The one user of `state.db`: it applies entries, and answers queries between them.
+#[derive(Debug)]
+pub struct StateStore {
+    conn: Connection,
+    /// As of now, with the running transaction.
+    progress: Progress,
+    /// As of the last commit.
+    committed: Progress,
+    /// Behind a cell, because reads fill it too.
+    hot: RefCell<hot::Hot>,
+    /// Rows that are not in the tables yet.
+    young: young::Young,
+    /// Accounts that are gone have left rows to take away.
+    purging: bool,
+}
+
+/// How far the state is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    applied: Index,
+    digest: u64,
+    filed: young::Filed,
+    /// One for each incarnation that ever forwarded a proposal.
+    streams: BTreeMap<Member, (Boot, u64)>,
+}
+
+impl StateStore {
+    /// Opens or creates the state beside the log of `me`.
+    pub(super) fn open(dir: &Path, me: Member, cluster: &str) -> Result<Self, StorageError> {
+        let open = || {
+            let mut conn = db::open_writer(&dir.join(schema::FILE), Sync::Normal, CACHE_KIB)?;
+            schema::prepare(&mut conn, me, cluster)?;
+            let progress = schema::load(&conn)?;
+            let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
+            Ok(Self { conn, young, committed: progress.clone(), progress, hot: RefCell::default(), purging: true })
+        };
+        open().map_err(|error: StorageError| error.in_file(schema::FILE))
+    }
+
+    /// Starts a transaction: entries are applied until [`StateStore::commit`].
+    pub fn begin(&mut self) -> Result<(), StorageError> {
+        Ok(self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)?)
+    }
+
+    /// Ends the transaction: what was applied, how far, and its digest land together. After an error everything is as
+    /// at `begin`.
+    pub fn commit(&mut self) -> Result<(), StorageError> {
+        self.assert_open();
+        let result = self.try_commit();
+        match result {
+            Ok(()) => self.committed.clone_from(&self.progress),
+            Err(_) => self.rollback()?,
+        }
+        result
+    }
+
+    fn try_commit(&mut self) -> Result<(), StorageError> {
+        let hot = self.hot.get_mut();
+        self.young.file(&self.conn, hot)?;
+        hot.write(&self.conn)?;
+        self.progress.filed = self.young.filed();
+        if self.purging {
+            self.purging = purge::step(&self.conn, &self.young)?;
+        }
+        schema::save(&self.conn, &self.committed, &self.progress)?;
+        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    /// Gives the transaction up.
+    pub fn rollback(&mut self) -> Result<(), StorageError> {
+        // After some errors (a full disk) SQLite has done it already.
+        if !self.conn.is_autocommit() {
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        self.hot = RefCell::default();
+        self.progress.clone_from(&self.committed);
+        self.young = young::Young::load(&self.conn, self.progress.filed, self.young.pace)?;
+        self.purging = true;
+        Ok(())
+    }
+
+    /// Outside a transaction each change would be a commit of its own, without its index.
+    fn assert_open(&self) {
+        assert!(
+            !self.conn.is_autocommit(),
+            "the state is changed outside a transaction, after entry {}",
+            self.progress.applied
+        );
+    }
+}
+
+impl MachineStorage for StateStore {
+    fn applied(&self) -> Index {
+        self.progress.applied
+    }
+
+    fn digest(&self) -> u64 {
+        self.progress.digest
+    }
+
+    fn advance(&mut self, index: Index, digest: u64) {
+        self.progress.applied = index;
+        self.progress.digest = digest;
+    }
+
+    fn stream(&self, member: Member) -> Option<(Boot, u64)> {
+        self.progress.streams.get(&member).copied()
+    }
+
+    fn set_stream(&mut self, member: Member, boot: Boot, n: u64) {
+        self.progress.streams.insert(member, (boot, n));
+    }
+}
