@@ -6,3 +6,4 @@
 pub mod consensus;
 pub mod machine;
 pub mod storage;
+pub mod wire;

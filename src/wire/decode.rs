@@ -1,0 +1,300 @@
+//! Reading: lines to frames, one line at a time, with bounded memory.
+
+use bytes::{Bytes, BytesMut};
+use chat::Name;
+
+use super::{PeerLine, PeerNews, Presence, limits};
+use crate::consensus::{
+    Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, ReplicaId, Round, Run, Term,
+};
+use crate::machine::body::{self, Kind, parse_member};
+
+/// A line that is not of the grammar. The link ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadLine {
+    /// Longer than any line a replica sends.
+    #[error("a line of more than {0} bytes")]
+    TooLong(usize),
+    /// Not a frame.
+    #[error("not a line between replicas: {0:?}")]
+    Unknown(String),
+}
+
+/// A frame whose counted lines have not all come.
+#[derive(Debug)]
+enum Open {
+    Append { head: [u64; 4], left: u64, entries: Vec<Entry> },
+    Forward { term: Term, left: u64, payloads: Vec<Bytes> },
+}
+
+/// Takes a link's bytes and gives its frames.
+#[derive(Debug)]
+pub struct Decoder {
+    line_bytes_max: usize,
+    /// How much of the buffer was searched for a LF already.
+    searched: usize,
+    open: Option<Open>,
+}
+
+impl Decoder {
+    /// A decoder that refuses lines longer than this, LF included.
+    pub fn new(line_bytes_max: usize) -> Self {
+        Self { line_bytes_max, searched: 0, open: None }
+    }
+
+    /// The next frame in the buffer, `None` if it holds no whole one. Takes from the buffer what it has read.
+    pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<PeerLine>, BadLine> {
+        while let Some(line) = self.next_line(buffer)? {
+            if let Some(frame) = self.line(line)? {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_line(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, BadLine> {
+        match buffer[self.searched..].iter().position(|b| *b == b'\n') {
+            Some(at) => {
+                let end = self.searched + at;
+                self.searched = 0;
+                let mut line = buffer.split_to(end + 1);
+                line.truncate(end);
+                Ok(Some(line.freeze()))
+            }
+            None if buffer.len() >= self.line_bytes_max => Err(BadLine::TooLong(self.line_bytes_max)),
+            None => {
+                self.searched = buffer.len();
+                Ok(None)
+            }
+        }
+    }
+
+    fn line(&mut self, line: Bytes) -> Result<Option<PeerLine>, BadLine> {
+        match self.open.take() {
+            None => self.head(&line),
+            Some(Open::Append { head, left, mut entries }) => {
+                let next = entry(&line).filter(|next| follows(&head, &entries, next)).ok_or_else(|| unknown(&line))?;
+                entries.push(next);
+                Ok(self.append(head, left - 1, entries))
+            }
+            Some(Open::Forward { term, left, mut payloads }) => {
+                payloads.push(line);
+                Ok(self.forward(term, left - 1, payloads))
+            }
+        }
+    }
+
+    fn append(&mut self, head: [u64; 4], left: u64, entries: Vec<Entry>) -> Option<PeerLine> {
+        if left > 0 {
+            self.open = Some(Open::Append { head, left, entries });
+            return None;
+        }
+        let [term, prev, prev_term, commit] = head;
+        Some(PeerLine::Frame(Frame::Append {
+            term: Term(term),
+            prev: Index(prev),
+            prev_term: Term(prev_term),
+            commit: Index(commit),
+            entries,
+        }))
+    }
+
+    fn forward(&mut self, term: Term, left: u64, payloads: Vec<Bytes>) -> Option<PeerLine> {
+        if left > 0 {
+            self.open = Some(Open::Forward { term, left, payloads });
+            return None;
+        }
+        Some(PeerLine::Frame(Frame::Forward { term, payloads }))
+    }
+
+    fn head(&mut self, line: &Bytes) -> Result<Option<PeerLine>, BadLine> {
+        let text = std::str::from_utf8(line).map_err(|_| unknown(line))?;
+        let (word, rest) = text.split_once('|').unwrap_or((text, ""));
+        let parsed = match word {
+            "append" => match numbers::<5>(rest) {
+                Some([term, prev, prev_term, commit, count]) if count <= limits::COUNT_MAX => {
+                    return Ok(self.append([term, prev, prev_term, commit], count, Vec::new()));
+                }
+                _ => None,
+            },
+            "forward" => match numbers::<2>(rest) {
+                Some([term, count]) if count <= limits::COUNT_MAX => {
+                    return Ok(self.forward(Term(term), count, Vec::new()));
+                }
+                _ => None,
+            },
+            "presence" => presence(rest).map(PeerLine::Presence),
+            "news" => news(rest).map(PeerLine::News),
+            "restored" => restored(rest),
+            "found" => found(rest).map(PeerLine::Frame),
+            _ => short_frame(word, rest).map(PeerLine::Frame),
+        };
+        parsed.map(Some).ok_or_else(|| unknown(line))
+    }
+}
+
+fn unknown(line: &[u8]) -> BadLine {
+    const SHOWN_BYTES: usize = 80;
+    BadLine::Unknown(String::from_utf8_lossy(&line[..line.len().min(SHOWN_BYTES)]).into_owned())
+}
+
+/// Frames of one line and a fixed number of numbers.
+fn short_frame(word: &str, rest: &str) -> Option<Frame> {
+    Some(match word {
+        "prevote" => {
+            let [term, last, last_term] = numbers(rest)?;
+            Frame::PreVote { term: Term(term), last: Index(last), last_term: Term(last_term) }
+        }
+        "prevoted" => {
+            let [term, granted] = numbers(rest)?;
+            Frame::PreVoteReply { term: Term(term), granted: bit(granted)? }
+        }
+        "vote" => {
+            let [term, last, last_term] = numbers(rest)?;
+            Frame::Vote { term: Term(term), last: Index(last), last_term: Term(last_term) }
+        }
+        "voted" => {
+            let [term, granted] = numbers(rest)?;
+            Frame::VoteReply { term: Term(term), granted: bit(granted)? }
+        }
+        "appended" => {
+            let [term, matched] = numbers(rest)?;
+            Frame::AppendOk { term: Term(term), matched: DurableIndex::claimed_by_peer(Index(matched)) }
+        }
+        "unmatched" => {
+            let [term, prev, hint, hint_term] = numbers(rest)?;
+            Frame::AppendReject { term: Term(term), prev: Index(prev), hint: Index(hint), hint_term: Term(hint_term) }
+        }
+        "stand" => Frame::TimeoutNow { term: Term(numbers::<1>(rest)?[0]) },
+        "read" => {
+            let [term, id] = numbers(rest)?;
+            Frame::ReadIndex { term: Term(term), id }
+        }
+        "readable" => {
+            let [term, id, index] = numbers(rest)?;
+            Frame::ReadIndexReply { term: Term(term), id, index: Index(index) }
+        }
+        "beat" => {
+            let [term, round, commit] = numbers(rest)?;
+            Frame::Beat { term: Term(term), round: Round(round), commit: Index(commit) }
+        }
+        "beaten" => {
+            let [term, round, received] = numbers(rest)?;
+            Frame::BeatReply { term: Term(term), round: Round(round), received: Index(received) }
+        }
+        "founded" => {
+            let (cluster, state) = rest.split_once('|')?;
+            Frame::FoundingNews { cluster: cluster_of(cluster)?, state: founding_of(state)? }
+        }
+        _ => return None,
+    })
+}
+
+/// Whether an entry goes on from those before it in its append, as entries of one log do. What this replica's own log
+/// makes of it is for the core; but no frame that contradicts itself gets that far.
+fn follows(head: &[u64; 4], before: &[Entry], next: &Entry) -> bool {
+    let [term, prev, prev_term, _] = *head;
+    let (last, last_term, last_time) = before.last().map_or((prev, prev_term, 0), |e| (e.index.0, e.term.0, e.time));
+    // No number on the wire exceeds 63 bits: there is always one after it.
+    next.index.0 == last + 1 && (last_term..=term).contains(&next.term.0) && next.time >= last_time
+}
+
+fn entry(line: &Bytes) -> Option<Entry> {
+    let mut at = line.strip_prefix(b"entry|").map(|_| b"entry|".len())?;
+    let mut numbers = [0_u64; 4];
+    for number in &mut numbers {
+        let len = line[at..].iter().position(|b| *b == b'|')?;
+        *number = decimal(&line[at..at + len])?;
+        at += len + 1;
+    }
+    let [index, term, time, kind] = numbers;
+    let kind = Kind::from_number(u8::try_from(kind).ok()?)?;
+    let body = body::parse(kind, line.slice(at..)).ok()?;
+    Some(Entry { index: Index(index), term: Term(term), time, body })
+}
+
+fn found(rest: &str) -> Option<Frame> {
+    match body::parse(Kind::Founding, Bytes::copy_from_slice(rest.as_bytes())).ok()? {
+        Body::Founding(record) => Some(Frame::Found(record)),
+        Body::Noop | Body::Membership(_) | Body::Command(_) => None,
+    }
+}
+
+fn restored(rest: &str) -> Option<PeerLine> {
+    let (member, run) = rest.split_once('|')?;
+    let (boot, nonce) = run.split_once('|')?;
+    let run = Run { boot: Boot(decimal(boot.as_bytes())?), nonce: u32::try_from(hex(nonce)?).ok()? };
+    Some(PeerLine::Restored(parse_member(member)?, run))
+}
+
+fn presence(rest: &str) -> Option<Presence> {
+    let mut fields = rest.split('|');
+    let word = fields.next()?;
+    let names = fields.map(|name| Name::fold(name).ok()).collect::<Option<Vec<_>>>()?;
+    match word {
+        "full" if names.is_empty() => Some(Presence { full: true, ..Presence::default() }),
+        "online" => Some(Presence { online: names, ..Presence::default() }),
+        "offline" => Some(Presence { offline: names, ..Presence::default() }),
+        _ => None,
+    }
+}
+
+fn news(rest: &str) -> Option<Vec<PeerNews>> {
+    if rest.is_empty() {
+        return Some(Vec::new());
+    }
+    let fields: Vec<u64> = rest.split('|').map(|f| decimal(f.as_bytes())).collect::<Option<_>>()?;
+    let whole = fields.len().is_multiple_of(4);
+    let news = fields.chunks_exact(4).map(|f| {
+        let id = ReplicaId(u16::try_from(f[0]).ok()?);
+        Some(PeerNews { id, up: bit(f[1])?, votes: bit(f[2])?, applied: Index(f[3]) })
+    });
+    news.collect::<Option<Vec<_>>>().filter(|_| whole)
+}
+
+/// Exactly `N` decimal numbers between `|`.
+fn numbers<const N: usize>(text: &str) -> Option<[u64; N]> {
+    let mut fields = text.split('|');
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        *number = decimal(fields.next()?.as_bytes())?;
+    }
+    fields.next().is_none().then_some(numbers)
+}
+
+/// A decimal number that SQLite's integers hold, without sign, blank or leading plus.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 19 {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |sum, b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit).filter(|n| i64::try_from(*n).is_ok())
+    })
+}
+
+pub(super) fn bit(number: u64) -> Option<bool> {
+    match number {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+pub(super) fn hex(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
+    digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+pub(super) fn cluster_of(word: &str) -> Option<Option<ClusterId>> {
+    if word == "-" { Some(None) } else { hex(word).map(|id| Some(ClusterId(id))) }
+}
+
+pub(super) fn founding_of(word: &str) -> Option<FoundingState> {
+    match word {
+        "blank" => Some(FoundingState::Blank),
+        "copied" => Some(FoundingState::Copied),
+        "sealed" => Some(FoundingState::Sealed),
+        _ => None,
+    }
+}

@@ -1,0 +1,132 @@
+//! Printing: frames to lines. Numbers are written without allocating; entries are the bulk of all traffic.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{PeerLine, PeerNews, Presence, limits};
+use crate::consensus::{ClusterId, Entry, FoundingState, Frame};
+use crate::machine::body::{self, Kind};
+
+/// Appends the lines of one frame, each with its LF.
+pub fn encode(line: &PeerLine, out: &mut BytesMut) {
+    match line {
+        PeerLine::Frame(frame) => encode_frame(frame, out),
+        PeerLine::Presence(presence) => encode_presence(presence, out),
+        PeerLine::Restored(member, run) => {
+            out.put_slice(format!("restored|{member}|{}|{:x}\n", run.boot, run.nonce).as_bytes());
+        }
+        PeerLine::News(news) => encode_news(news, out),
+    }
+}
+
+fn encode_frame(frame: &Frame, out: &mut BytesMut) {
+    match frame {
+        Frame::PreVote { term, last, last_term } => head(out, "prevote", &[term.0, last.0, last_term.0]),
+        Frame::PreVoteReply { term, granted } => head(out, "prevoted", &[term.0, u64::from(*granted)]),
+        Frame::Vote { term, last, last_term } => head(out, "vote", &[term.0, last.0, last_term.0]),
+        Frame::VoteReply { term, granted } => head(out, "voted", &[term.0, u64::from(*granted)]),
+        Frame::Append { term, prev, prev_term, commit, entries } => {
+            head(out, "append", &[term.0, prev.0, prev_term.0, commit.0, entries.len() as u64]);
+            entries.iter().for_each(|entry| encode_entry(entry, out));
+        }
+        Frame::AppendOk { term, matched } => head(out, "appended", &[term.0, matched.index().0]),
+        Frame::AppendReject { term, prev, hint, hint_term } => {
+            head(out, "unmatched", &[term.0, prev.0, hint.0, hint_term.0]);
+        }
+        Frame::TimeoutNow { term } => head(out, "stand", &[term.0]),
+        Frame::ReadIndex { term, id } => head(out, "read", &[term.0, *id]),
+        Frame::ReadIndexReply { term, id, index } => head(out, "readable", &[term.0, *id, index.0]),
+        Frame::Forward { term, payloads } => {
+            head(out, "forward", &[term.0, payloads.len() as u64]);
+            for payload in payloads {
+                out.put_slice(payload);
+                out.put_u8(b'\n');
+            }
+        }
+        Frame::Beat { term, round, commit } => head(out, "beat", &[term.0, round.0, commit.0]),
+        Frame::BeatReply { term, round, received } => head(out, "beaten", &[term.0, round.0, received.0]),
+        Frame::Found(record) => {
+            out.put_slice(b"found|");
+            out.put_slice(&body::line(&crate::consensus::Body::Founding(record.clone())));
+            out.put_u8(b'\n');
+        }
+        Frame::FoundingNews { cluster, state } => {
+            out.put_slice(format!("founded|{}|{}\n", cluster_word(*cluster), founding_word(*state)).as_bytes());
+        }
+    }
+}
+
+fn encode_entry(entry: &Entry, out: &mut BytesMut) {
+    out.put_slice(b"entry");
+    let kind = Kind::of(&entry.body) as u64;
+    fields(out, &[entry.index.0, entry.term.0, entry.time, kind]);
+    out.put_u8(b'|');
+    out.put_slice(&body::line(&entry.body));
+    out.put_u8(b'\n');
+}
+
+/// Names are folded and hold no `|`; they are cut into lines of a bounded length.
+fn encode_presence(presence: &Presence, out: &mut BytesMut) {
+    if presence.full {
+        out.put_slice(b"presence|full\n");
+    }
+    for (word, names) in [("online", &presence.online), ("offline", &presence.offline)] {
+        for some in names.chunks(limits::PRESENCE_NAMES_PER_LINE) {
+            out.put_slice(b"presence|");
+            out.put_slice(word.as_bytes());
+            for name in some {
+                out.put_u8(b'|');
+                out.put_slice(name.as_str().as_bytes());
+            }
+            out.put_u8(b'\n');
+        }
+    }
+}
+
+fn encode_news(news: &[PeerNews], out: &mut BytesMut) {
+    out.put_slice(b"news");
+    for one in news {
+        fields(out, &[u64::from(one.id.0), u64::from(one.up), u64::from(one.votes), one.applied.0]);
+    }
+    out.put_u8(b'\n');
+}
+
+fn head(out: &mut BytesMut, word: &str, numbers: &[u64]) {
+    out.put_slice(word.as_bytes());
+    fields(out, numbers);
+    out.put_u8(b'\n');
+}
+
+fn fields(out: &mut BytesMut, numbers: &[u64]) {
+    for number in numbers {
+        out.put_u8(b'|');
+        put_decimal(out, *number);
+    }
+}
+
+fn put_decimal(out: &mut BytesMut, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).expect("a digit");
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[at..]);
+}
+
+/// The cluster's id, or `-` before there is one.
+pub(super) fn cluster_word(cluster: Option<ClusterId>) -> String {
+    cluster.map_or_else(|| "-".to_owned(), |c| c.to_string())
+}
+
+/// The word for a state of the founding.
+pub(super) fn founding_word(state: FoundingState) -> &'static str {
+    match state {
+        FoundingState::Blank => "blank",
+        FoundingState::Copied => "copied",
+        FoundingState::Sealed => "sealed",
+    }
+}

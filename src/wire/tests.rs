@@ -1,0 +1,171 @@
+//! Every frame survives its own lines, in any cutting of the bytes; no bytes make the decoder panic.
+
+use bytes::{Bytes, BytesMut};
+use chat::Name;
+
+use super::handshake::{Hello, Kind, Refused, Side, proof, proof_is_right};
+use super::*;
+use crate::consensus::founding::Introduction;
+use crate::consensus::*;
+
+fn member(id: u16) -> Member {
+    Member { id: ReplicaId(id), incarnation: Incarnation(0xa0 + u64::from(id)) }
+}
+
+fn samples() -> Vec<PeerLine> {
+    let record = Founding { cluster: ClusterId(0xbeef), mode: Mode::Quorum, members: vec![member(1), member(2)] };
+    let entry = |index, body| Entry { index: Index(index), term: Term(3), time: 1_795_185_601_123, body };
+    let entries = vec![
+        entry(1, Body::Founding(record.clone())),
+        entry(2, Body::Noop),
+        entry(3, Body::Membership(Membership { voters: vec![member(1)], removed: vec![member(2)] })),
+        entry(4, Body::Command(Bytes::from_static(b"+1.a0.7.41|bob#12|5|alice|hi|there"))),
+    ];
+    let name = |n| Name::fold(n).expect("a good name");
+    let (term, last, last_term) = (Term(3), Index(9), Term(2));
+    let frames = vec![
+        Frame::PreVote { term, last, last_term },
+        Frame::PreVoteReply { term, granted: true },
+        Frame::Vote { term, last, last_term },
+        Frame::VoteReply { term, granted: false },
+        Frame::Append { term, prev: Index(0), prev_term: Term(0), commit: Index(2), entries },
+        Frame::Append { term, prev: last, prev_term: last_term, commit: Index(2), entries: vec![] },
+        Frame::AppendOk { term, matched: DurableIndex::claimed_by_peer(Index(7)) },
+        Frame::AppendReject { term, prev: last, hint: Index(4), hint_term: Term(1) },
+        Frame::TimeoutNow { term },
+        Frame::ReadIndex { term, id: 77 },
+        Frame::ReadIndexReply { term, id: 77, index: Index(u64::try_from(i64::MAX).expect("positive")) },
+        Frame::Forward { term, payloads: vec![Bytes::from_static(b"-1.a0.7.41|x"), Bytes::from_static(b"y|z")] },
+        Frame::Forward { term, payloads: vec![] },
+        Frame::Beat { term, round: Round(5), commit: Index(4) },
+        Frame::BeatReply { term, round: Round(5), received: Index(4) },
+        Frame::Found(record),
+        Frame::FoundingNews { cluster: None, state: FoundingState::Blank },
+        Frame::FoundingNews { cluster: Some(ClusterId(7)), state: FoundingState::Sealed },
+    ];
+    let news = PeerNews { id: ReplicaId(3), up: true, votes: false, applied: Index(12) };
+    frames
+        .into_iter()
+        .map(PeerLine::Frame)
+        .chain([
+            PeerLine::Presence(Presence { full: true, ..Presence::default() }),
+            PeerLine::Presence(Presence { online: vec![name("alice"), name("bob")], ..Presence::default() }),
+            PeerLine::Presence(Presence { offline: vec![name("carol")], ..Presence::default() }),
+            PeerLine::Restored(member(2), Run { boot: Boot(3), nonce: 0xdead }),
+            PeerLine::News(vec![]),
+            PeerLine::News(vec![news, news]),
+        ])
+        .collect()
+}
+
+#[test]
+fn every_frame_survives_its_lines_however_the_bytes_are_cut() {
+    let mut bytes = BytesMut::new();
+    samples().iter().for_each(|line| encode(line, &mut bytes));
+    for cut in [1, 2, 3, 7, 64, bytes.len()] {
+        let mut decoder = Decoder::new(4096);
+        let mut buffer = BytesMut::new();
+        let mut read = Vec::new();
+        for chunk in bytes.chunks(cut) {
+            buffer.extend_from_slice(chunk);
+            while let Some(line) = decoder.next(&mut buffer).expect("our own lines are good") {
+                read.push(line);
+            }
+        }
+        assert_eq!(read, samples(), "cut into pieces of {cut}");
+        assert!(buffer.is_empty());
+    }
+}
+
+#[test]
+fn no_bytes_make_the_decoder_panic_and_none_are_kept_without_bound() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut good = BytesMut::new();
+    samples().iter().for_each(|line| encode(line, &mut good));
+    for _ in 0..2_000 {
+        let mut bytes = good.to_vec();
+        for _ in 0..random.usize(1..8) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        let mut decoder = Decoder::new(512);
+        let mut buffer = BytesMut::from(&bytes[..]);
+        while let Ok(Some(_)) = decoder.next(&mut buffer) {}
+    }
+    let mut endless = BytesMut::from(&vec![b'x'; 600][..]);
+    assert_eq!(Decoder::new(512).next(&mut endless), Err(BadLine::TooLong(512)));
+}
+
+/// Each of them once reached an assertion of the log.
+#[test]
+fn an_append_that_contradicts_itself_is_refused() {
+    let read = |lines: &str| Decoder::new(4096).next(&mut BytesMut::from(lines));
+    let good = "append|3|41|2|40|2\nentry|42|2|7|0|noop\nentry|43|3|7|0|noop\n";
+    assert!(matches!(read(good), Ok(Some(PeerLine::Frame(Frame::Append { .. })))));
+    let bad = [
+        ("a gap after the entry before", "append|3|41|2|40|1\nentry|43|3|7|0|noop\n"),
+        ("a gap between", "append|3|41|2|40|2\nentry|42|3|7|0|noop\nentry|44|3|7|0|noop\n"),
+        ("a term that falls", "append|3|41|2|40|2\nentry|42|3|7|0|noop\nentry|43|2|7|0|noop\n"),
+        ("a term below that of the entry before", "append|3|41|2|40|1\nentry|42|1|7|0|noop\n"),
+        ("a term above the leader's", "append|3|41|2|40|1\nentry|42|4|7|0|noop\n"),
+        ("a time that falls", "append|3|41|2|40|2\nentry|42|3|7|0|noop\nentry|43|3|6|0|noop\n"),
+        ("no entry can follow", "append|3|9223372036854775807|2|40|1\nentry|9223372036854775807|3|7|0|noop\n"),
+    ];
+    for (what, lines) in bad {
+        assert!(matches!(read(lines), Err(BadLine::Unknown(_))), "{what}");
+    }
+}
+
+fn hello(from: u16, to: u16) -> Hello {
+    Hello {
+        kind: Kind::Data,
+        cluster_name: "plainsong".into(),
+        to: ReplicaId(to),
+        who: Introduction {
+            member: member(from),
+            run: Run { boot: Boot(3), nonce: 0xdead },
+            cluster: Some(ClusterId(9)),
+            founding: FoundingState::Sealed,
+            book: 0xb00c,
+            joins: false,
+            last: Index(41),
+        },
+        nonce: 0x1234,
+    }
+}
+
+#[test]
+fn a_hello_survives_its_line_and_what_is_wrong_with_it_is_named() {
+    let book = [ReplicaId(1), ReplicaId(2)];
+    let (dialer, acceptor) = (hello(2, 1), hello(1, 2));
+    assert_eq!(Hello::parse(&dialer.print()), Ok((dialer.clone(), None)));
+    let proven = format!("{}|abc", acceptor.print());
+    assert_eq!(Hello::parse(&proven), Ok((acceptor.clone(), Some("abc"))));
+    assert_eq!(dialer.check(&acceptor, &book), Ok(()));
+    assert_eq!(Hello::parse("1|bob"), Err(Refused::NotAReplica));
+    assert_eq!(Hello::parse("hello"), Err(Refused::NotAReplica));
+    assert_eq!(Hello::parse("hello|9|data"), Err(Refused::Version("9".into())));
+    assert_eq!(hello(3, 1).check(&acceptor, &book), Err(Refused::UnknownReplica(ReplicaId(3))));
+    assert_eq!(hello(1, 1).check(&acceptor, &book), Err(Refused::UnknownReplica(ReplicaId(1))));
+    assert_eq!(hello(2, 2).check(&acceptor, &book), Err(Refused::OtherReplica(ReplicaId(2))));
+    let mut other = dialer.clone();
+    other.who.cluster = Some(ClusterId(8));
+    assert_eq!(other.check(&acceptor, &book), Err(Refused::OtherCluster));
+    other.who.cluster = None;
+    assert_eq!(other.check(&acceptor, &book), Ok(()), "a blank replica may meet any cluster of its name");
+    other.cluster_name = "other".into();
+    assert_eq!(other.check(&acceptor, &book), Err(Refused::OtherName("plainsong".into())));
+}
+
+#[test]
+fn a_proof_is_of_one_side_one_secret_and_one_connection() {
+    let (dialer, acceptor) = (hello(2, 1), hello(1, 2));
+    let given = proof("s3cret", Side::Dialer, &dialer, &acceptor);
+    assert!(proof_is_right(&given, "s3cret", Side::Dialer, &dialer, &acceptor));
+    assert!(!proof_is_right(&given, "other", Side::Dialer, &dialer, &acceptor));
+    assert!(!proof_is_right(&given, "s3cret", Side::Acceptor, &dialer, &acceptor));
+    let mut again = acceptor.clone();
+    again.nonce = 0x1235;
+    assert!(!proof_is_right(&given, "s3cret", Side::Dialer, &dialer, &again));
+    assert!(!proof_is_right("", "s3cret", Side::Dialer, &dialer, &acceptor));
+}
