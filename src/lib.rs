@@ -3,7 +3,12 @@
 //! The crate `chat` holds what is said; this one how it survives. Start with ARCHITECTURE.md, then read
 //! [`consensus`], whose header is an essay on how replicas agree.
 
+pub mod actors;
+pub mod config;
 pub mod consensus;
 pub mod machine;
+pub mod memory;
+pub mod panics;
+pub mod server;
 pub mod storage;
 pub mod wire;

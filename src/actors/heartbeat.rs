@@ -1,0 +1,256 @@
+//! Heartbeat: owns *who is alive*. It keeps the pulse links, which carry nothing but pulses, says when a round of pulses
+//! is due, and looks for evidence that a process is gone. What a pulse says is the node's business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, AsyncContext, Context, Handler, Recipient};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::internal::{Attach, FromHeartbeat, LinkEnded, ToElection, ToHeartbeat};
+use super::link::{self, Identity, Outbox};
+use crate::consensus::{Member, ReplicaId, Role, Run};
+use crate::wire::handshake::Kind;
+
+/// A process whose connection ended is gone, unless the same run answers a new one within this time. A process dies
+/// descriptor by descriptor, so that its port may still accept while its pulse link has ended: such a connection is not
+/// answered.
+pub const PROBE_TIMEOUT: Duration = Duration::from_millis(10);
+/// No pulse line is longer.
+const PULSE_LINE_BYTES_MAX: usize = 4096;
+/// A pulse link with so many unsent bytes is full: the next pulse is dropped, the next round makes up for it.
+const PULSE_OUT_BYTES_MAX: usize = 4096;
+
+/// See the module's header.
+pub struct Heartbeat {
+    me: ReplicaId,
+    interval: Duration,
+    /// A replica that a leader has not heard of for so long is not alive.
+    silence_max: Duration,
+    identity: Identity,
+    addresses: BTreeMap<ReplicaId, String>,
+    replicator: Recipient<FromHeartbeat>,
+    election: Recipient<ToElection>,
+    links: BTreeMap<ReplicaId, PulseLink>,
+    generation: u64,
+    leads: bool,
+    /// A round was asked for and not yet handled: a replicator that hangs sends no pulses, and gathers no ticks.
+    tick_is_out: bool,
+    living: BTreeSet<ReplicaId>,
+}
+
+struct PulseLink {
+    member: Member,
+    run: Run,
+    generation: u64,
+    outbox: Arc<Outbox>,
+    heard: Instant,
+    tasks: [JoinHandle<()>; 2],
+    _alive: oneshot::Sender<()>,
+}
+
+impl Drop for PulseLink {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// What a heartbeat is made with.
+pub struct HeartbeatSettings {
+    /// This replica.
+    pub me: ReplicaId,
+    /// The time between rounds of pulses.
+    pub interval: Duration,
+    /// Silence after which a replica is not alive.
+    pub silence_max: Duration,
+    /// For probes.
+    pub identity: Identity,
+    /// Where the other replicas' internal ports are.
+    pub addresses: BTreeMap<ReplicaId, String>,
+}
+
+impl Heartbeat {
+    /// A heartbeat without links.
+    pub fn new(
+        settings: HeartbeatSettings,
+        replicator: Recipient<FromHeartbeat>,
+        election: Recipient<ToElection>,
+    ) -> Self {
+        let HeartbeatSettings { me, interval, silence_max, identity, addresses } = settings;
+        Self {
+            me,
+            interval,
+            silence_max,
+            identity,
+            addresses,
+            replicator,
+            election,
+            links: BTreeMap::new(),
+            generation: 0,
+            leads: false,
+            tick_is_out: false,
+            living: BTreeSet::new(),
+        }
+    }
+
+    /// One timer, armed anew each time: ticks are not counted, and do not pile up.
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        if self.leads && !self.tick_is_out {
+            self.tick_is_out = true;
+            self.replicator.do_send(FromHeartbeat::PulseDue);
+        }
+        self.tell_who_lives();
+        ctx.run_later(self.interval, Self::tick);
+    }
+
+    fn tell_who_lives(&mut self) {
+        let now = Instant::now();
+        let answers = |link: &PulseLink| !self.leads || now.duration_since(link.heard) <= self.silence_max;
+        let mut living: BTreeSet<ReplicaId> =
+            self.links.iter().filter(|(_, link)| answers(link)).map(|(id, _)| *id).collect();
+        living.insert(self.me);
+        if living != self.living {
+            self.living = living.clone();
+            self.replicator.do_send(FromHeartbeat::Living(living.clone()));
+            self.election.do_send(ToElection::Living(living));
+        }
+    }
+
+    /// The link ended: is the process gone, or only the connection?
+    fn look_for_evidence(&self, id: ReplicaId, run: Run) {
+        let Some(address) = self.addresses.get(&id).cloned() else { return };
+        let (identity, election) = (self.identity.clone(), self.election.clone());
+        actix_rt::spawn(async move {
+            let answer = timeout(PROBE_TIMEOUT, identity.dial(&address, id, Kind::Probe)).await;
+            let same_run = matches!(answer, Ok(Ok((_, hello))) if hello.who.run == run);
+            if !same_run {
+                election.do_send(ToElection::Gone(id, run));
+            }
+        });
+    }
+
+    fn start_tasks(
+        &self,
+        stream: TcpStream,
+        member: Member,
+        ctx: &Context<Self>,
+    ) -> (Arc<Outbox>, [JoinHandle<()>; 2]) {
+        let (read, write) = stream.into_split();
+        let outbox = Arc::new(Outbox::default());
+        let (id, generation) = (member.id, self.generation);
+        let writer = {
+            let (outbox, addr) = (Arc::clone(&outbox), ctx.address());
+            actix_rt::spawn(async move {
+                // How it failed does not matter: that it ended does.
+                let _ = outbox.write_to(write).await;
+                addr.do_send(LinkEnded { id, generation });
+            })
+        };
+        let reader = {
+            let (addr, heartbeat) = (ctx.address(), ctx.address().recipient::<Heard>());
+            actix_rt::spawn(async move {
+                let hand_over = |lines| {
+                    let sent = heartbeat.send(Heard { member, lines });
+                    async move { sent.await.is_ok() }
+                };
+                let _ = link::read_from(read, PULSE_LINE_BYTES_MAX, hand_over).await;
+                addr.do_send(LinkEnded { id, generation });
+            })
+        };
+        (outbox, [reader, writer])
+    }
+}
+
+/// The reader task of a pulse link → Heartbeat.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Heard {
+    member: Member,
+    lines: Vec<crate::wire::PeerLine>,
+}
+
+impl Actor for Heartbeat {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.tick(ctx);
+    }
+}
+
+impl Handler<Attach> for Heartbeat {
+    type Result = ();
+
+    fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
+        self.generation += 1;
+        let who = &attach.hello.who;
+        let (outbox, tasks) = self.start_tasks(attach.stream, who.member, ctx);
+        let link = PulseLink {
+            member: who.member,
+            run: who.run,
+            generation: self.generation,
+            outbox,
+            heard: Instant::now(),
+            tasks,
+            _alive: attach.alive,
+        };
+        let before = self.links.insert(who.member.id, link);
+        if let Some(before) = before.filter(|before| before.run != who.run) {
+            // The end of the old link did not come, but a newer run of that replica did.
+            self.election.do_send(ToElection::Gone(before.member.id, before.run));
+        }
+        self.tell_who_lives();
+    }
+}
+
+impl Handler<LinkEnded> for Heartbeat {
+    type Result = ();
+
+    fn handle(&mut self, ended: LinkEnded, _: &mut Self::Context) {
+        if self.links.get(&ended.id).is_some_and(|link| link.generation == ended.generation)
+            && let Some(link) = self.links.remove(&ended.id)
+        {
+            self.look_for_evidence(ended.id, link.run);
+            self.tell_who_lives();
+        }
+    }
+}
+
+impl Handler<Heard> for Heartbeat {
+    type Result = ();
+
+    fn handle(&mut self, heard: Heard, _: &mut Self::Context) {
+        if let Some(link) = self.links.get_mut(&heard.member.id).filter(|link| link.member == heard.member) {
+            link.heard = Instant::now();
+            self.replicator.do_send(FromHeartbeat::Lines(heard.member, heard.lines));
+        }
+    }
+}
+
+impl Handler<ToHeartbeat> for Heartbeat {
+    type Result = ();
+
+    fn handle(&mut self, message: ToHeartbeat, _: &mut Self::Context) {
+        match message {
+            ToHeartbeat::Ticked => self.tick_is_out = false,
+            ToHeartbeat::Standing(standing) => {
+                let leads = standing.role == Role::Leader;
+                if leads && !self.leads {
+                    // Nobody had a pulse to answer before.
+                    self.links.values_mut().for_each(|link| link.heard = Instant::now());
+                }
+                self.leads = leads;
+            }
+            ToHeartbeat::Pulses(pulses) => {
+                for (id, lines) in pulses {
+                    if let Some(link) = self.links.get(&id).filter(|link| link.outbox.len() < PULSE_OUT_BYTES_MAX) {
+                        link.outbox.put(&lines);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Links between replicas: dialing, the handshake, and the two tasks that move bytes.
+//!
+//! One connection a pair and kind, dialed by the higher id, used in both directions: so that both ends agree on when the
+//! link is up, and nothing sent after the handshake is lost while it stands.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::internal::Shared;
+use crate::consensus::ReplicaId;
+use crate::wire::handshake::{Hello, Kind, Refused, Side, proof, proof_is_right};
+use crate::wire::{self, Decoder, PeerLine};
+
+/// A handshake that takes longer is given up.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// The first pause after a failed dial; it doubles up to [`REDIAL_MAX`].
+pub const REDIAL_MIN: Duration = Duration::from_millis(10);
+/// The longest pause between dials.
+pub const REDIAL_MAX: Duration = Duration::from_millis(500);
+/// A link with so many unsent bytes is cut: the peer does not read.
+pub const LINK_OUT_BYTES_MAX: usize = 64 << 20;
+/// Bytes sent to a peer that its kernel has not acknowledged for so long end the link.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// One read of a link's socket: as much as is already there of an unfinished line, within these bounds.
+const READ_BYTES_MIN: usize = 16 << 10;
+const READ_BYTES_MAX: usize = 256 << 10;
+
+/// Why a link did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The network.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// This side refuses the other.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The other side refuses this one, in its words.
+    #[error("refused: {0}")]
+    RefusedByPeer(String),
+    /// No answer in time.
+    #[error("no answer within {} ms", HANDSHAKE_TIMEOUT.as_millis())]
+    Timeout,
+}
+
+/// What a handshake needs to know of this side.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The cluster's name in the config.
+    pub cluster_name: String,
+    /// The shared secret.
+    pub secret: String,
+    /// Every id of the address book.
+    pub book: Vec<ReplicaId>,
+    /// This replica as it may be shown.
+    pub shared: Arc<Shared>,
+}
+
+impl Identity {
+    fn hello(&self, kind: Kind, to: ReplicaId) -> Hello {
+        Hello {
+            kind,
+            cluster_name: self.cluster_name.clone(),
+            to,
+            who: self.shared.introduction(),
+            nonce: getrandom::u64().expect("the operating system gives random numbers"),
+        }
+    }
+
+    /// Connects to a replica and shakes hands.
+    pub async fn dial(&self, address: &str, to: ReplicaId, kind: Kind) -> Result<(TcpStream, Hello), LinkError> {
+        let dialing = async {
+            let mut stream = TcpStream::connect(address).await?;
+            tune(&stream)?;
+            let mine = self.hello(kind, to);
+            send_line(&mut stream, &mine.print()).await?;
+            let line = receive_line(&mut stream).await?;
+            if let Some(why) = line.strip_prefix("refuse|") {
+                return Err(LinkError::RefusedByPeer(why.to_owned()));
+            }
+            let (theirs, their_proof) = Hello::parse(&line)?;
+            let proven = proof_is_right(their_proof.unwrap_or(""), &self.secret, Side::Acceptor, &mine, &theirs);
+            theirs.check(&mine, &self.book)?;
+            if theirs.who.member.id != to {
+                return Err(Refused::OtherReplica(to).into());
+            }
+            if !proven {
+                return Err(Refused::WrongSecret.into());
+            }
+            let proof = proof(&self.secret, Side::Dialer, &mine, &theirs);
+            send_line(&mut stream, &format!("proof|{proof}")).await?;
+            Ok((stream, theirs))
+        };
+        timeout(HANDSHAKE_TIMEOUT, dialing).await.unwrap_or(Err(LinkError::Timeout))
+    }
+
+    /// Shakes hands with whoever connected. What is no replica, or the wrong one, is told so in one line.
+    pub async fn accept(&self, mut stream: TcpStream) -> Result<(TcpStream, Hello), LinkError> {
+        tune(&stream)?;
+        let shaken = timeout(HANDSHAKE_TIMEOUT, self.shake(&mut stream)).await.unwrap_or(Err(LinkError::Timeout));
+        match shaken {
+            Ok(hello) => Ok((stream, hello)),
+            Err(error) => {
+                let told = match &error {
+                    // A stranger, or one who waits to be greeted: in the words of the client protocol.
+                    LinkError::Refused(Refused::NotAReplica) | LinkError::Timeout => {
+                        format!("err|BAD_REQUEST|{}", Refused::NotAReplica)
+                    }
+                    LinkError::Refused(refused) => format!("refuse|{refused}"),
+                    LinkError::Io(_) | LinkError::RefusedByPeer(_) => return Err(error),
+                };
+                // Best effort: it may be gone already.
+                let _ = timeout(HANDSHAKE_TIMEOUT, send_line(&mut stream, &told)).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn shake(&self, stream: &mut TcpStream) -> Result<Hello, LinkError> {
+        let line = match receive_line(stream).await {
+            // `nc -N` without a whole line: it can still read.
+            Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(Refused::NotAReplica.into());
+            }
+            line => line?,
+        };
+        let (theirs, _) = Hello::parse(&line)?;
+        let mine = self.hello(theirs.kind, theirs.who.member.id);
+        theirs.check(&mine, &self.book)?;
+        let proof = proof(&self.secret, Side::Acceptor, &theirs, &mine);
+        send_line(stream, &format!("{}|{proof}", mine.print())).await?;
+        let line = receive_line(stream).await?;
+        let given = line.strip_prefix("proof|").unwrap_or("");
+        if !proof_is_right(given, &self.secret, Side::Dialer, &theirs, &mine) {
+            return Err(Refused::WrongSecret.into());
+        }
+        Ok(theirs)
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(USER_TIMEOUT).with_interval(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+async fn send_line(stream: &mut TcpStream, line: &str) -> io::Result<()> {
+    stream.write_all(format!("{line}\n").as_bytes()).await
+}
+
+/// One line of a handshake, read byte by byte as far as the stream is concerned: nothing behind its LF is taken.
+async fn receive_line(stream: &mut TcpStream) -> Result<String, LinkError> {
+    let mut line = Vec::new();
+    let limit = wire::limits::HANDSHAKE_LINE_BYTES;
+    loop {
+        let mut peeked = [0_u8; wire::limits::HANDSHAKE_LINE_BYTES];
+        let len = stream.peek(&mut peeked).await?;
+        if len == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let end = peeked[..len].iter().position(|b| *b == b'\n');
+        let take = end.map_or(len, |at| at + 1);
+        stream.read_exact(&mut peeked[..take]).await?;
+        line.extend_from_slice(&peeked[..take]);
+        if line.len() > limit {
+            return Err(Refused::NotAReplica.into());
+        }
+        if end.is_some() {
+            line.pop();
+            return String::from_utf8(line).map_err(|_| Refused::NotAReplica.into());
+        }
+    }
+}
+
+/// Pauses between dials: double each time, with jitter, so that replicas that start together do not dial in step.
+#[derive(Debug)]
+pub struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(REDIAL_MIN)
+    }
+}
+
+impl Backoff {
+    /// The next pause.
+    pub fn pause(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(REDIAL_MAX);
+        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    /// A dial succeeded.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Bytes on their way out of a link: filled by the actor, taken whole by the writer task.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    bytes: Mutex<BytesMut>,
+    filled: Notify,
+}
+
+impl Outbox {
+    /// Adds lines. Returns how many bytes are unsent now.
+    pub fn put(&self, lines: &[PeerLine]) -> usize {
+        let mut bytes = self.bytes.lock().expect("nobody panics while holding it: a panic aborts");
+        for line in lines {
+            wire::encode(line, &mut bytes);
+        }
+        let len = bytes.len();
+        drop(bytes);
+        self.filled.notify_one();
+        len
+    }
+
+    /// How many bytes are unsent.
+    pub fn len(&self) -> usize {
+        self.bytes.lock().expect("nobody panics while holding it: a panic aborts").len()
+    }
+
+    /// Whether nothing is unsent.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes what is put, until the connection fails: one write for all that has gathered.
+    pub async fn write_to(&self, mut socket: OwnedWriteHalf) -> io::Result<()> {
+        loop {
+            let bytes =
+                std::mem::take(&mut *self.bytes.lock().expect("nobody panics while holding it: a panic aborts"));
+            if bytes.is_empty() {
+                self.filled.notified().await;
+                continue;
+            }
+            socket.write_all(&bytes).await?;
+        }
+    }
+}
+
+/// Reads a link's frames until it ends, handing each chunk's over at once. `hand_over` waits while its reader is
+/// busy: then the socket is not read, and TCP pushes back.
+pub async fn read_from<F, Fut>(mut socket: OwnedReadHalf, line_bytes_max: usize, mut hand_over: F) -> io::Result<()>
+where
+    F: FnMut(Vec<PeerLine>) -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let mut decoder = Decoder::new(line_bytes_max);
+    let mut buffer = BytesMut::new();
+    loop {
+        // What is read lives as long as any entry in it: no larger chunks than it takes.
+        buffer.reserve(buffer.len().clamp(READ_BYTES_MIN, READ_BYTES_MAX).min(line_bytes_max));
+        if socket.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        while let Some(line) = decoder.next(&mut buffer).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))? {
+            lines.push(line);
+        }
+        if !lines.is_empty() && !hand_over(lines).await {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::consensus::{Frame, Term};
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let address = listener.local_addr().expect("bound");
+        let (dialed, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (dialed.expect("it listens"), accepted.expect("a connection waits").0)
+    }
+
+    /// Marks of a few hundred connections in one command once made a line longer than a client's: it ended the link, and
+    /// each new one, because it was sent again.
+    #[actix_rt::test]
+    async fn a_line_longer_than_any_client_line_does_not_end_the_link() {
+        let (near, far) = pair().await;
+        let payload = Bytes::from(vec![b'x'; crate::actors::replicator::MARKS_BYTES_MAX]);
+        let sent = PeerLine::Frame(Frame::Forward { term: Term(1), payloads: vec![payload; 3] });
+        let outbox = Outbox::default();
+        outbox.put(std::slice::from_ref(&sent));
+        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let reading = read_from(far.into_split().0, wire::limits::LINE_BYTES_MAX, |lines| {
+            let told = told.send(lines);
+            async move { told.is_ok() }
+        });
+        let (_unused, near) = near.into_split();
+        tokio::select! {
+            ended = reading => panic!("the link ended: {ended:?}"),
+            ended = outbox.write_to(near) => panic!("the link ended: {ended:?}"),
+            lines = heard.recv() => assert_eq!(lines, Some(vec![sent])),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Carrying out the node's duties, in order.
+
+use std::time::Instant;
+
+use crate::actors::internal::{ToElection, ToHeartbeat};
+use crate::actors::messages::{Done, Entered, News};
+use crate::actors::store::{LogJob, Own, StateJob, StateNews};
+use crate::consensus::{Duty, Frame, Index, Input, ReplicaId, Standing};
+use crate::wire::PeerLine;
+use chat::{Answer, MessageId};
+
+use super::Replicator;
+use super::requests::{Asked, Waiter};
+
+impl Replicator {
+    pub(super) fn carry_out(&mut self, duties: Vec<Duty>) {
+        for duty in duties {
+            match duty {
+                Duty::Persist(batch) => {
+                    self.storing.push_back((batch.ticket, Instant::now()));
+                    self.to_log(LogJob::Persist(batch));
+                }
+                Duty::Load(reader, from, to) => self.to_log(LogJob::Load(reader, from, to)),
+                Duty::Apply(entries) => {
+                    self.handed = entries.last().map_or(self.handed, |entry| entry.index);
+                    self.to_state(StateJob::Apply(entries));
+                }
+                Duty::Send(to, frame) => self.say(to, PeerLine::Frame(frame)),
+                Duty::Pulse(to, frame) => self.pulse(to, frame),
+                Duty::ReadReady(number, index) => self.requests.confirm(number, index),
+                Duty::HeardLeader => self.heard_leader = true,
+                Duty::Standing(standing) => self.stands(standing),
+                Duty::StandSoon => self.to_election(ToElection::StandSoon),
+                Duty::Founded(cluster) => {
+                    // Set once; the node says it again after a start.
+                    let _ = self.settings.shared.cluster.set(cluster.to_string());
+                    log::info!("the cluster is founded: {cluster}");
+                }
+                Duty::Voters(membership) => {
+                    let voters: Vec<String> = membership.voters.iter().map(|m| m.id.to_string()).collect();
+                    if !voters.is_empty() {
+                        log::info!("voters: {}", voters.join(", "));
+                    }
+                    self.view.voters(&membership.voters);
+                }
+                Duty::RefuseRestored(member, run) => {
+                    log::warn!("replica {member} shows an old copy of its disk: it is told to start anew as blank");
+                    self.say(member.id, PeerLine::Restored(member, run));
+                }
+            }
+        }
+    }
+
+    fn to_log(&self, job: LogJob) {
+        if let Some(outlets) = &self.outlets {
+            outlets.log.send(job).expect("the log's thread lives as long as its queue");
+        }
+    }
+
+    fn to_state(&self, job: StateJob) {
+        if let Some(outlets) = &self.outlets {
+            outlets.state.send(job).expect("the state's thread lives as long as its queue");
+        }
+    }
+
+    fn to_election(&self, news: ToElection) {
+        if let Some(outlets) = &self.outlets {
+            outlets.election.do_send(news);
+        }
+    }
+
+    /// A pulse carries the news of who is up; an answer reports how far this replica is.
+    fn pulse(&mut self, to: ReplicaId, frame: Frame) {
+        let applied = self.node.applied();
+        let news = match frame {
+            Frame::Beat { .. } => self.view.spread(applied),
+            _ => vec![self.view.report(applied)],
+        };
+        self.pulses.push((to, vec![PeerLine::Frame(frame), PeerLine::News(news)]));
+    }
+
+    fn stands(&mut self, standing: Standing) {
+        let leader = standing.leader.map_or_else(|| "nobody".to_owned(), |id| format!("replica {id}"));
+        log::info!("term {}: {:?}, led by {leader}", standing.term, standing.role);
+        self.view.standing(standing, Instant::now());
+        self.to_election(ToElection::Standing(standing));
+        if let Some(outlets) = &self.outlets {
+            outlets.heartbeat.do_send(ToHeartbeat::Standing(standing));
+        }
+    }
+
+    /// Confirmed reads go to the state once it has been handed enough of the log: its queue keeps the order.
+    pub(super) fn query_state(&mut self) {
+        while let Some(read) = self.requests.ready(self.handed) {
+            if self.hub.knows(read.session) {
+                self.query(Asked { session: read.session, slot: read.slot, enters: read.enters }, read.query);
+            } else {
+                // 1. A login tells the leader that the account is online, and asks. 2. Its connection ends: it spoke for
+                // nobody yet, so nobody leaves. 3. The read comes back: without this the account stayed online for ever.
+                self.never_entered(&read);
+            }
+        }
+    }
+
+    pub(super) fn query(&mut self, asked: Asked, query: chat::Query) {
+        let number = self.requests.query(asked);
+        self.to_state(StateJob::Query(number, query));
+    }
+
+    // --- what the state says -----------------------------------------------------------------------------------
+
+    pub(super) fn state_says(&mut self, news: StateNews) {
+        match news {
+            StateNews::Applied { until, own, effects } => {
+                for one in own {
+                    self.own_applied(one);
+                }
+                for effect in effects {
+                    for name in self.hub.effect(effect) {
+                        let news = self.online.leave(&name);
+                        self.tell_presence(news);
+                    }
+                }
+                self.step(Input::Applied(until));
+            }
+            StateNews::Answer(number, answer, applied) => {
+                if let Some(asked) = self.requests.answered(number) {
+                    self.answered(asked, answer, applied);
+                }
+            }
+        }
+    }
+
+    fn own_applied(&mut self, own: Own) {
+        match own.outcome {
+            Ok(outcome) => {
+                self.origin.resolved(own.n);
+                match self.requests.resolve(own.n) {
+                    None => {}
+                    Some(Waiter::Session(session, slot)) => {
+                        self.hub.answer(session, slot, Ok(Done::Outcome(outcome)));
+                    }
+                    Some(Waiter::Marks(waiters)) => {
+                        for (session, slot) in waiters {
+                            self.hub.answer(session, slot, Ok(Done::Outcome(outcome.clone())));
+                        }
+                    }
+                }
+            }
+            Err(expected) => self.origin.gap(own.n, expected),
+        }
+    }
+
+    fn answered(&mut self, asked: Asked, answer: Answer, applied: Index) {
+        let Asked { session, slot, enters } = asked;
+        let Some((name, account)) = enters else {
+            self.hub.answer(session, slot, Ok(Done::Answer(answer)));
+            return;
+        };
+        let undelivered = match answer {
+            Answer::Login(undelivered) => undelivered,
+            _ => None,
+        };
+        let entered = match undelivered {
+            Some(undelivered) if self.hub.knows(session) => {
+                if let Some(before) = self.hub.enter(session, name, account) {
+                    let news = self.online.leave(&before);
+                    self.tell_presence(news);
+                }
+                Some(Entered { pushes_after: MessageId(applied.0), undelivered })
+            }
+            _ => {
+                // The account is gone, or the connection: it was told to be online for nothing.
+                let news = self.online.leave(&name);
+                self.tell_presence(news);
+                None
+            }
+        };
+        self.hub.tell(session, News::Answered(slot, Ok(Done::Entered(entered))));
+    }
+}

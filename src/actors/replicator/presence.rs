@@ -1,0 +1,102 @@
+//! Who is online, anywhere in the cluster. Pure.
+//!
+//! Each replica tells all others who has live sessions at it: the whole list when a link comes up, then every change, on
+//! the same ordered link as everything else. So whoever asks the leader something after a login knows that the leader has
+//! heard of the login first. What a replica said is void when its link ends.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use chat::Name;
+
+use crate::consensus::ReplicaId;
+use crate::wire::Presence;
+
+/// See the module's header.
+#[derive(Debug, Default)]
+pub struct Online {
+    /// How many sessions of this replica speak for each name.
+    here: HashMap<Name, u32>,
+    elsewhere: BTreeMap<ReplicaId, HashSet<Name>>,
+}
+
+impl Online {
+    /// A session of this replica speaks for the name. Gives what to tell the others, if that is news.
+    pub fn enter(&mut self, name: &Name) -> Option<Presence> {
+        let sessions = self.here.entry(name.clone()).or_insert(0);
+        *sessions += 1;
+        (*sessions == 1).then(|| Presence { online: vec![name.clone()], ..Presence::default() })
+    }
+
+    /// A session of this replica no longer speaks for the name.
+    pub fn leave(&mut self, name: &Name) -> Option<Presence> {
+        let sessions = self.here.get_mut(name)?;
+        *sessions -= 1;
+        if *sessions > 0 {
+            return None;
+        }
+        self.here.remove(name);
+        Some(Presence { offline: vec![name.clone()], ..Presence::default() })
+    }
+
+    /// What a new link begins with.
+    pub fn all_here(&self) -> [Presence; 2] {
+        let online = self.here.keys().cloned().collect();
+        [Presence { full: true, ..Presence::default() }, Presence { online, ..Presence::default() }]
+    }
+
+    /// Another replica told what is new there.
+    pub fn heard(&mut self, from: ReplicaId, news: Presence) {
+        let there = self.elsewhere.entry(from).or_default();
+        if news.full {
+            there.clear();
+        }
+        there.extend(news.online);
+        for name in &news.offline {
+            there.remove(name);
+        }
+    }
+
+    /// The link to a replica is gone, and its sessions with it, as far as anybody here knows.
+    pub fn lost(&mut self, id: ReplicaId) {
+        self.elsewhere.remove(&id);
+    }
+
+    /// Whether the (folded) name has a live session anywhere.
+    pub fn is_online(&self, name: &str) -> bool {
+        self.here.contains_key(name) || self.elsewhere.values().any(|there| there.contains(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::fold(text).expect("a good name")
+    }
+
+    #[test]
+    fn only_the_first_login_and_the_last_logout_are_news() {
+        let mut online = Online::default();
+        assert!(online.enter(&name("bob")).is_some());
+        assert!(online.enter(&name("bob")).is_none());
+        assert!(online.leave(&name("bob")).is_none());
+        assert!(online.is_online("bob"));
+        assert_eq!(online.leave(&name("bob")).map(|p| p.offline), Some(vec![name("bob")]));
+        assert!(!online.is_online("bob"));
+        assert!(online.leave(&name("bob")).is_none());
+    }
+
+    #[test]
+    fn what_a_replica_said_is_void_when_its_link_ends_and_when_it_begins_anew() {
+        let mut online = Online::default();
+        online.heard(ReplicaId(2), Presence { online: vec![name("bob"), name("eve")], ..Presence::default() });
+        online.heard(ReplicaId(2), Presence { offline: vec![name("eve")], ..Presence::default() });
+        assert!(online.is_online("bob") && !online.is_online("eve"));
+        online.heard(ReplicaId(2), Presence { full: true, ..Presence::default() });
+        assert!(!online.is_online("bob"));
+        online.heard(ReplicaId(3), Presence { online: vec![name("bob")], ..Presence::default() });
+        online.lost(ReplicaId(3));
+        assert!(!online.is_online("bob"));
+    }
+}

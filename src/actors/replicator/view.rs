@@ -1,0 +1,280 @@
+//! What this replica knows of the cluster's condition: what `status` prints, and what refusals say. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::actors::messages::{ClusterStatus, ReplicaStatus};
+use crate::consensus::{Index, Member, ReplicaId, Role, Standing, quorum};
+use crate::wire::PeerNews;
+
+/// See the module's header.
+#[derive(Debug)]
+pub struct View {
+    me: ReplicaId,
+    addresses: BTreeMap<ReplicaId, String>,
+    standing: Option<Standing>,
+    voters: Vec<Member>,
+    /// Whose data link is up.
+    linked: BTreeSet<ReplicaId>,
+    /// Who answers pulses, as this replica's own Heartbeat sees it.
+    living: BTreeSet<ReplicaId>,
+    /// What the leader spread last (on a follower), or the followers reported (on the leader).
+    news: BTreeMap<ReplicaId, PeerNews>,
+    /// When each other replica was heard of last.
+    heard: BTreeMap<ReplicaId, Instant>,
+    /// Since when there is nobody to send requests to.
+    contact_lost: Option<Instant>,
+}
+
+impl View {
+    /// A view of a replica that has just started: nobody is there yet.
+    pub fn new(me: ReplicaId, addresses: BTreeMap<ReplicaId, String>, now: Instant) -> Self {
+        Self {
+            me,
+            addresses,
+            standing: None,
+            voters: Vec::new(),
+            linked: BTreeSet::new(),
+            living: BTreeSet::new(),
+            news: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            contact_lost: Some(now),
+        }
+    }
+
+    /// Role, term or leader changed.
+    pub fn standing(&mut self, standing: Standing, now: Instant) {
+        self.standing = Some(standing);
+        self.contact_changed(now);
+    }
+
+    /// The voters changed.
+    pub fn voters(&mut self, voters: &[Member]) {
+        self.voters = voters.to_vec();
+    }
+
+    /// A data link came up.
+    pub fn link_up(&mut self, id: ReplicaId, now: Instant) {
+        self.linked.insert(id);
+        self.heard(id, now);
+        self.contact_changed(now);
+    }
+
+    /// A data link ended.
+    pub fn link_down(&mut self, id: ReplicaId, now: Instant) {
+        self.linked.remove(&id);
+        self.heard.remove(&id);
+        self.contact_changed(now);
+    }
+
+    /// Anything came from the replica.
+    pub fn heard(&mut self, id: ReplicaId, now: Instant) {
+        self.heard.insert(id, now);
+    }
+
+    /// Who answers pulses.
+    pub fn living(&mut self, living: BTreeSet<ReplicaId>) {
+        self.living = living;
+    }
+
+    /// News that came with a pulse or its answer.
+    pub fn news(&mut self, news: Vec<PeerNews>) {
+        self.news.extend(news.into_iter().map(|one| (one.id, one)));
+    }
+
+    /// The leader to send requests to: this replica itself, or one whose link is up.
+    pub fn contact(&self) -> Option<ReplicaId> {
+        let leader = self.standing?.leader?;
+        (leader == self.me || self.linked.contains(&leader)).then_some(leader)
+    }
+
+    /// For how long there has been nobody to send requests to.
+    pub fn out_of_contact(&self, now: Instant) -> Option<Duration> {
+        self.contact_lost.map(|since| now.duration_since(since))
+    }
+
+    fn contact_changed(&mut self, now: Instant) {
+        self.contact_lost = match self.contact() {
+            Some(_) => None,
+            None => self.contact_lost.or(Some(now)),
+        };
+    }
+
+    /// Whether no other replica votes.
+    pub fn is_alone(&self) -> bool {
+        self.voting_ids().iter().all(|id| *id == self.me)
+    }
+
+    /// Whether a majority of the voters was heard of within `recently`.
+    pub fn majority_in_reach(&self, now: Instant, recently: Duration) -> bool {
+        let ids = self.voting_ids();
+        let in_reach = ids.iter().filter(|id| **id == self.me || self.spoke(**id, now, recently)).count();
+        in_reach >= quorum::majority(ids.len())
+    }
+
+    /// Whether another replica was heard of within `recently`, and its link still stands.
+    fn spoke(&self, id: ReplicaId, now: Instant, recently: Duration) -> bool {
+        self.linked.contains(&id) && self.heard.get(&id).is_some_and(|at| now.duration_since(*at) <= recently)
+    }
+
+    /// The voters; before the founding, all of the address book.
+    fn voting_ids(&self) -> Vec<ReplicaId> {
+        if self.voters.is_empty() {
+            self.addresses.keys().copied().collect()
+        } else {
+            self.voters.iter().map(|m| m.id).collect()
+        }
+    }
+
+    fn is_up(&self, id: ReplicaId) -> bool {
+        let leads_or_alone = self.contact().is_none_or(|leader| leader == self.me);
+        match self.news.get(&id) {
+            _ if id == self.me => true,
+            // A follower repeats what the leader spread.
+            Some(news) if !leads_or_alone => news.up,
+            _ => self.living.contains(&id),
+        }
+    }
+
+    /// What the leader spreads with its pulses.
+    pub fn spread(&self, applied: Index) -> Vec<PeerNews> {
+        let ids = self.addresses.keys().copied();
+        ids.map(|id| PeerNews {
+            id,
+            up: self.is_up(id),
+            votes: self.voters.iter().any(|m| m.id == id),
+            applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
+        })
+        .collect()
+    }
+
+    /// What a follower reports with its answer to a pulse.
+    pub fn report(&self, applied: Index) -> PeerNews {
+        PeerNews { id: self.me, up: true, votes: self.voters.iter().any(|m| m.id == self.me), applied }
+    }
+
+    /// What `status` prints. Without a leader nobody is asked for pulses: then who was not heard of within `recently`
+    /// counts as down, though its link stands (a process that hangs keeps its connections).
+    pub fn status(&self, applied: Index, now: Instant, recently: Duration) -> ClusterStatus {
+        let leader = self.contact();
+        let mut spread = self.spread(applied);
+        if leader.is_none() {
+            spread.iter_mut().filter(|n| n.id != self.me).for_each(|n| n.up &= self.spoke(n.id, now, recently));
+        }
+        let front = spread.iter().map(|news| news.applied).max().unwrap_or_default();
+        let mut replicas: Vec<ReplicaStatus> = spread
+            .iter()
+            .map(|news| ReplicaStatus {
+                id: news.id.0,
+                role: self.role(news, leader),
+                address: self.addresses.get(&news.id).cloned().unwrap_or_default(),
+                up: news.up,
+                applied: news.applied.0,
+                lag: front.0 - news.applied.0,
+            })
+            .collect();
+        replicas.sort_by_key(|r| (Some(r.id) != leader.map(|l| l.0), r.id));
+        let voting = self.voting_ids();
+        let up = spread.iter().filter(|news| news.up && voting.contains(&news.id)).count();
+        let spare = up.saturating_sub(quorum::majority(voting.len()));
+        ClusterStatus {
+            replicas,
+            this: self.me.0,
+            leader: leader.map_or(0, |l| l.0),
+            term: self.standing.map_or(0, |s| s.term.0),
+            spare: u16::try_from(spare).unwrap_or(u16::MAX),
+        }
+    }
+
+    fn role(&self, news: &PeerNews, leader: Option<ReplicaId>) -> &'static str {
+        let candidate = self.standing.is_some_and(|s| s.role == Role::Candidate);
+        if Some(news.id) == leader {
+            "leader"
+        } else if news.id == self.me && candidate {
+            "candidate"
+        } else if news.votes {
+            "follower"
+        } else {
+            "learner"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::{Incarnation, Term};
+
+    fn view(now: Instant) -> View {
+        let addresses = (1..=3).map(|id| (ReplicaId(id), format!("127.0.0.1:500{id}"))).collect();
+        let mut view = View::new(ReplicaId(2), addresses, now);
+        let member = |id| Member { id: ReplicaId(id), incarnation: Incarnation(7) };
+        view.voters(&[member(1), member(2), member(3)]);
+        view
+    }
+
+    fn following(leader: Option<u16>) -> Standing {
+        Standing { role: Role::Follower, term: Term(4), leader: leader.map(ReplicaId) }
+    }
+
+    #[test]
+    fn contact_needs_a_leader_and_a_link_to_it() {
+        let now = Instant::now();
+        let mut view = view(now);
+        view.standing(following(Some(1)), now);
+        assert_eq!(view.contact(), None);
+        view.link_up(ReplicaId(1), now);
+        assert_eq!((view.contact(), view.out_of_contact(now)), (Some(ReplicaId(1)), None));
+        let later = now + Duration::from_secs(1);
+        view.link_down(ReplicaId(1), later);
+        assert_eq!(view.out_of_contact(later + Duration::from_secs(2)), Some(Duration::from_secs(2)));
+        view.standing(following(None), later + Duration::from_secs(1));
+        assert_eq!(
+            view.out_of_contact(later + Duration::from_secs(2)),
+            Some(Duration::from_secs(2)),
+            "still since then"
+        );
+    }
+
+    #[test]
+    fn a_linked_but_silent_majority_is_not_in_reach() {
+        let now = Instant::now();
+        let mut view = view(now);
+        let recently = Duration::from_secs(1);
+        assert!(!view.majority_in_reach(now, recently));
+        view.link_up(ReplicaId(3), now);
+        assert!(view.majority_in_reach(now + recently, recently));
+        assert!(!view.majority_in_reach(now + 2 * recently, recently));
+    }
+
+    #[test]
+    fn without_a_leader_status_does_not_count_on_replicas_that_hang() {
+        let now = Instant::now();
+        let recently = Duration::from_secs(1);
+        let mut view = view(now);
+        view.standing(following(None), now);
+        view.living([1, 2, 3].map(ReplicaId).into());
+        view.link_up(ReplicaId(1), now);
+        view.link_up(ReplicaId(3), now);
+        assert_eq!(view.status(Index(1), now, recently).spare, 1);
+        let later = now + 2 * recently;
+        view.heard(ReplicaId(3), later);
+        let status = view.status(Index(1), later, recently);
+        let up: Vec<_> = status.replicas.iter().map(|r| (r.id, r.up)).collect();
+        assert_eq!((up, status.spare), (vec![(1, false), (2, true), (3, true)], 0));
+    }
+
+    #[test]
+    fn a_follower_prints_what_the_leader_spread() {
+        let now = Instant::now();
+        let mut view = view(now);
+        view.link_up(ReplicaId(1), now);
+        view.standing(following(Some(1)), now);
+        let news = |id, up, applied| PeerNews { id: ReplicaId(id), up, votes: true, applied: Index(applied) };
+        view.news(vec![news(1, true, 40), news(2, true, 30), news(3, false, 10)]);
+        let status = view.status(Index(38), now, Duration::from_secs(1));
+        let rows: Vec<_> = status.replicas.iter().map(|r| (r.id, r.role, r.up, r.applied, r.lag)).collect();
+        assert_eq!(rows, [(1, "leader", true, 40, 0), (2, "follower", true, 38, 2), (3, "follower", false, 10, 30)]);
+        assert_eq!((status.this, status.leader, status.term, status.spare), (2, 1, 4, 0));
+    }
+}

@@ -1,0 +1,378 @@
+//! One replica, run until it is told to stop: ports, data directory, threads and actors are made here, wired to each
+//! other, and ended in the right order. Beside `actors`, the only place that knows actix.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter, System};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::actors::acceptor::{Door, Reception};
+use crate::actors::election::{Election, timers::Timers};
+use crate::actors::hasher::Hasher;
+use crate::actors::heartbeat::{Heartbeat, HeartbeatSettings};
+use crate::actors::internal::{Ending, Shared, Stop};
+use crate::actors::link::Identity;
+use crate::actors::listener::{self, Owners};
+use crate::actors::peer::{Peer, keep_dialed};
+use crate::actors::replicator::{Connect, MARKS_BYTES_MAX, Outlets, Replicator, ReplicatorSettings};
+use crate::actors::session::{Attempts, Links, SessionConfig};
+use crate::actors::store;
+use crate::config::{self, Config, ReplicaConfig};
+use crate::consensus::{ClusterId, Node, ReplicaId, Run, Settings};
+use crate::storage::{self, Opened, StorageError};
+use crate::wire::handshake::Kind;
+use crate::{panics, wire};
+
+/// Connections that wait in the kernel to be accepted.
+const BACKLOG: i32 = 1024;
+/// After serving has ended, the pulse thread gets so long to end.
+const ARBITER_END: Duration = Duration::from_secs(1);
+
+// Whatever a replica may say fits a line between replicas.
+const _: () = assert!(
+    config::LINE_BYTES_MAX as usize + wire::limits::LINE_OVERHEAD_BYTES <= wire::limits::LINE_BYTES_MAX
+        && MARKS_BYTES_MAX + wire::limits::LINE_OVERHEAD_BYTES <= wire::limits::LINE_BYTES_MAX
+);
+
+/// Why a replica does not run, or has stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The config does not name this replica.
+    #[error("no replica {id} in the config: it names {known}; choose one with -i, or add it to `replicas`")]
+    NoSuchReplica {
+        /// The id asked for.
+        id: u16,
+        /// The ids there are, as text.
+        known: String,
+    },
+    /// What the config asks for cannot be: for example, a host that is not this machine.
+    #[error("{0}")]
+    Config(String),
+    /// Another process listens there.
+    #[error("{address} is taken: find who holds it with `ss -ltnp`, end it, or choose another port in the config")]
+    PortTaken {
+        /// The address that could not be bound.
+        address: String,
+    },
+    /// The disk failed, is damaged, is locked or is another replica's.
+    #[error("{0}")]
+    Storage(String),
+    /// Anything else the system refused.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Runs replica `id` of `config` until SIGTERM or SIGINT, or until it can go on no longer.
+pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
+    let Some(replica) = config.replica(id) else {
+        let known: Vec<_> = config.replicas.iter().map(|replica| replica.id.to_string()).collect();
+        return Err(ServerError::NoSuchReplica { id, known: known.join(", ") });
+    };
+    let dir = config.replica_dir(id);
+    loop {
+        // Ports first: a process that cannot serve must not count a boot.
+        let (clients, peers) = (bind(replica, replica.port)?, bind(replica, replica.internal_port)?);
+        let opened = open(&dir, ReplicaId(id), &config.cluster)?;
+        let replica = Replica { config, replica, clients, peers };
+        match replica.serve(opened)? {
+            Ending::Stopped => return Ok(()),
+            Ending::Restored => {
+                log::error!(
+                    "the other replicas know this data directory to be an old copy: it is set aside, and this replica \
+                     starts again blank and is filled from them"
+                );
+                set_aside(&dir, ReplicaId(id), "restored-copy")?;
+            }
+        }
+    }
+}
+
+fn bind(replica: &ReplicaConfig, port: u16) -> Result<TcpListener, ServerError> {
+    let address = match replica.bind {
+        Some(ip) => SocketAddr::new(ip, port),
+        None => (replica.host.as_str(), port)
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.next())
+            .ok_or_else(|| ServerError::Config(format!("host {:?} has no address: correct it", replica.host)))?,
+    };
+    let listening = || -> io::Result<TcpListener> {
+        let domain = if address.is_ipv4() { socket2::Domain::IPV4 } else { socket2::Domain::IPV6 };
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        // A restarted replica takes its port back at once.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    listening().map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ServerError::PortTaken { address: address.to_string() },
+        io::ErrorKind::AddrNotAvailable => ServerError::Config(format!(
+            "{address} is not an address of this machine: correct `host`, or set `bind` to one that is"
+        )),
+        _ => ServerError::System { what: "cannot listen", source },
+    })
+}
+
+/// Opens the data directory. One whose log ends before its state has lost what it had promised to hold: it counts as
+/// wiped.
+fn open(dir: &Path, id: ReplicaId, cluster: &str) -> Result<Opened, ServerError> {
+    let fail = |error: StorageError| ServerError::Storage(error.to_string());
+    match storage::open(dir, id, cluster) {
+        Err(error @ (StorageError::LogBehindState { .. } | StorageError::LogLost)) => {
+            log::error!("{error}");
+            set_aside(dir, id, "log-behind-state")?;
+            storage::open(dir, id, cluster).map_err(fail)
+        }
+        opened => opened.map_err(fail),
+    }
+}
+
+fn set_aside(dir: &Path, id: ReplicaId, reason: &str) -> Result<(), ServerError> {
+    let fail = |error: StorageError| ServerError::Storage(error.to_string());
+    let folder = storage::DataDir::open(dir, id).and_then(|mut dir| dir.set_aside(reason)).map_err(fail)?;
+    log::warn!("the old files are in {}", folder.display());
+    Ok(())
+}
+
+/// A replica that has its ports.
+struct Replica<'a> {
+    config: &'a Config,
+    replica: &'a ReplicaConfig,
+    clients: TcpListener,
+    peers: TcpListener,
+}
+
+/// What runs beside the actors.
+struct Running {
+    replicator: Addr<Replicator>,
+    pulse: Arbiter,
+    door: Door,
+    ending: oneshot::Receiver<Ending>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Replica<'_> {
+    /// Serves until the end. The lock on the data directory is held as long.
+    fn serve(self, opened: Opened) -> Result<Ending, ServerError> {
+        let Opened { dir, log, state, recovered } = opened;
+        let system = System::new();
+        let ended = system.block_on(async {
+            let mut running = self.start(log, state, &recovered)?;
+            let ending = wait(&mut running).await?;
+            running.door.close();
+            running.pulse.stop();
+            System::current().stop();
+            Ok((ending, running.pulse, running.threads))
+        });
+        let (ending, pulse, threads) = ended?;
+        join_within(pulse, ARBITER_END);
+        system.run().map_err(|source| ServerError::System { what: "cannot end the actors", source })?;
+        for thread in threads {
+            // A panic has aborted the process already.
+            let _ = thread.join();
+        }
+        drop(dir);
+        Ok(ending)
+    }
+
+    fn start(
+        self,
+        log: storage::LogStore,
+        state: storage::StateStore,
+        recovered: &crate::consensus::Recovered,
+    ) -> Result<Running, ServerError> {
+        let system = |what| move |source| ServerError::System { what, source };
+        let config = self.config;
+        let me = recovered.me;
+        let random = || getrandom::u64().map_err(|_| ServerError::Config("no random numbers to be had".into()));
+        let ids: Vec<ReplicaId> = config.replicas.iter().map(|r| ReplicaId(r.id)).collect();
+        let run = Run { boot: recovered.boot, nonce: random()? as u32 };
+        let fresh_cluster = ClusterId(random()?);
+        let settings = Settings { run, ids: ids.clone(), book: book(config), joins: false, fresh_cluster };
+        let node = Node::new(recovered, settings);
+        log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
+
+        let cluster = Arc::new(OnceLock::new());
+        if let Some(id) = node.cluster() {
+            // Empty until now.
+            let _ = cluster.set(id.to_string());
+        }
+        let shared = Arc::new(Shared {
+            introduction: Mutex::new(node.introduction()),
+            cluster: Arc::clone(&cluster),
+            term: AtomicU64::new(node.standing().term.0),
+            commit: AtomicU64::new(node.commit().0),
+        });
+        panics::set_panic_context({
+            let shared = Arc::clone(&shared);
+            move || {
+                let (term, commit) = (shared.term.load(Ordering::Relaxed), shared.commit.load(Ordering::Relaxed));
+                format!("replica {me}, boot {}, term {term}, committed {commit}", run.boot)
+            }
+        });
+        let identity = Identity {
+            cluster_name: config.cluster.clone(),
+            secret: config.secret.deref().to_owned(),
+            book: ids.clone(),
+            shared: Arc::clone(&shared),
+        };
+        let others: Vec<&ReplicaConfig> = config.replicas.iter().filter(|r| r.id != me.id.0).collect();
+        let address_of = |r: &&ReplicaConfig| (ReplicaId(r.id), r.internal_address());
+
+        let replicator = Replicator::new(
+            ReplicatorSettings {
+                me,
+                boot: recovered.boot,
+                request_timeout: config.request_timeout(),
+                election_timeout_max: config.election_timeout_max(),
+                addresses: config.replicas.iter().map(|r| (ReplicaId(r.id), r.client_address())).collect(),
+                shared,
+            },
+            node,
+        )
+        .start();
+        let log = store::start_log(log, replicator.clone().recipient()).map_err(system("cannot start a thread"))?;
+        let state = store::start_state(state, me, recovered.boot, replicator.clone().recipient())
+            .map_err(system("cannot start a thread"))?;
+
+        // Nothing that sessions or peers can flood may hold a pulse up: another thread.
+        let pulse = Arbiter::new();
+        let timers = Timers::new(me.id, config.election_timeout_min(), config.election_timeout_max());
+        let election = {
+            let replicator = replicator.clone().recipient();
+            Election::start_in_arbiter(&pulse.handle(), |_| Election::new(timers, replicator))
+        };
+        let heartbeat = {
+            let settings = HeartbeatSettings {
+                me: me.id,
+                interval: config.heartbeat_interval(),
+                silence_max: config.silence_max(),
+                identity: identity.clone(),
+                addresses: others.iter().map(address_of).collect(),
+            };
+            let (replicator, election) = (replicator.clone().recipient(), election.clone().recipient());
+            Heartbeat::start_in_arbiter(&pulse.handle(), |_| Heartbeat::new(settings, replicator, election))
+        };
+        let peers: BTreeMap<ReplicaId, Addr<Peer>> = others
+            .iter()
+            .map(|r| (ReplicaId(r.id), Peer::new(ReplicaId(r.id), replicator.clone().recipient())))
+            .map(|(id, peer)| (id, peer.start()))
+            .collect();
+
+        let (ending_tx, ending) = oneshot::channel();
+        replicator.do_send(Connect(Outlets {
+            log: log.jobs,
+            state: state.jobs,
+            peers: peers.iter().map(|(id, peer)| (*id, peer.clone().recipient())).collect(),
+            heartbeat: heartbeat.clone().recipient(),
+            election: election.recipient(),
+            ending: ending_tx,
+        }));
+        // One connection a pair: the higher id dials.
+        for (id, address) in others.iter().map(address_of).filter(|(id, _)| *id < me.id) {
+            actix_rt::spawn(keep_dialed(identity.clone(), address.clone(), id, Kind::Data, peers[&id].clone()));
+            pulse.spawn(keep_dialed(identity.clone(), address, id, Kind::Pulse, heartbeat.clone()));
+        }
+        let internal =
+            self.peers.try_clone().and_then(tokio::net::TcpListener::from_std).map_err(system("cannot listen"))?;
+        actix_rt::spawn(listener::listen(internal, identity, Owners { peers, heartbeat }));
+
+        let door = self.open_door(&replicator, cluster)?;
+        log::info!("serving clients on {}", self.replica.client_address());
+        Ok(Running { replicator, pulse, door, ending, threads: vec![log.thread, state.thread] })
+    }
+
+    fn open_door(&self, replicator: &Addr<Replicator>, cluster_id: Arc<OnceLock<String>>) -> Result<Door, ServerError> {
+        let config = self.config;
+        let system = |what| move |source| ServerError::System { what, source };
+        let listener = self.clients.try_clone().and_then(tokio::net::TcpListener::from_std);
+        let links = Links {
+            opened: replicator.clone().recipient(),
+            closed: replicator.clone().recipient(),
+            submit: replicator.clone().recipient(),
+            hasher: Hasher::start().map_err(system("cannot start a thread"))?,
+            attempts: Arc::new(Mutex::new(Attempts::default())),
+        };
+        let session = SessionConfig {
+            replica: self.replica.id,
+            cluster: config.cluster.clone(),
+            cluster_id,
+            line_bytes: config.limits.line_bytes as usize,
+            list: config.limits.list as usize,
+            require_password: config.accounts.require_password,
+        };
+        let here = Arbiter::current();
+        let reception = Reception {
+            config: Arc::new(session),
+            links,
+            connections_max: config.limits.connections as usize,
+            threads: vec![Box::new(move |serve| {
+                // The arbiter ends only with the process.
+                here.spawn_fn(serve);
+            })],
+        };
+        Ok(Door::open(listener.map_err(system("cannot listen"))?, reception))
+    }
+}
+
+/// Waits for the end: a signal asks for it, and the replicator says when it has come. A second signal ends the process
+/// at once.
+async fn wait(running: &mut Running) -> Result<Ending, ServerError> {
+    let fail = |source| ServerError::System { what: "cannot wait for signals", source };
+    let mut term = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(fail)?;
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            ending = &mut running.ending => return Ok(ending.unwrap_or(Ending::Stopped)),
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        if asked {
+            log::warn!("asked twice: ending at once");
+            std::process::exit(130);
+        }
+        asked = true;
+        log::info!("stopping: no new connections, then leadership is handed over, then sessions end");
+        running.door.close();
+        running.replicator.do_send(Stop);
+    }
+}
+
+fn join_within(arbiter: Arbiter, limit: Duration) {
+    let (done, ended) = std::sync::mpsc::channel();
+    let joiner = std::thread::spawn(move || {
+        // A panic has aborted the process already.
+        let _ = arbiter.join();
+        // Nobody waits any more if it took too long.
+        let _ = done.send(());
+    });
+    if ended.recv_timeout(limit).is_ok() {
+        // It has just sent.
+        let _ = joiner.join();
+    }
+}
+
+/// A digest of the address book and the mode: a cluster is founded only by replicas that agree on both.
+fn book(config: &Config) -> u64 {
+    let mut lines: Vec<String> =
+        config.replicas.iter().map(|r| format!("{}|{}|{}|{}", r.id, r.host, r.port, r.internal_port)).collect();
+    lines.sort_unstable();
+    lines.push("quorum".to_owned());
+    xxhash_rust::xxh3::xxh3_64(lines.join("\n").as_bytes())
+}
