@@ -4,8 +4,12 @@
 //! [`consensus`], whose header is an essay on how replicas agree.
 
 pub mod actors;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod consensus;
+pub mod drill;
+pub mod logging;
 pub mod machine;
 pub mod memory;
 pub mod panics;

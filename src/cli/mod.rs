@@ -1,0 +1,261 @@
+//! The command line: what can be typed, and who does it.
+//!
+//! Promises: every subcommand explains itself with an example under `--help`; what goes wrong ends as a [`Failure`]
+//! with one [`Exit`] code; results are printed on standard output and all else on standard error; a reader of standard
+//! output that goes away (`plainsong log -i 1 | head`) is no failure.
+
+pub mod client;
+pub mod cluster;
+pub mod drill;
+mod exit;
+pub mod log;
+mod output;
+pub mod status;
+mod supervised;
+mod wire;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+use crate::config::{Config, ConfigError, Replication};
+use crate::server;
+pub use drill::DrillArgs;
+pub use exit::{Exit, Failure};
+
+const EXAMPLES: &str = "\
+Start:
+  plainsong cluster                 every replica of config.yaml, here and now
+  plainsong client                  speak to it; or: nc 127.0.0.1 5001
+  plainsong status                  who leads, who is up
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 69 unavailable or port taken,
+74 input or output failed, 75 no leader (try again), 78 bad config.
+RUST_LOG=debug tells more; NO_COLOR is honoured.";
+
+/// A replicated, persistent, fault-tolerant chat server that anyone can speak to with nc.
+#[derive(Debug, Parser)]
+#[command(name = "plainsong", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// The config file
+    #[arg(long, global = true, value_name = "FILE", default_value = "config.yaml", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `plainsong` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs one replica until SIGTERM
+    #[command(after_help = "Example:\n  plainsong server -i 3 --data /var/lib/plainsong")]
+    Server(ServerArgs),
+    /// Runs every replica of the config on this machine until Ctrl-C
+    #[command(after_help = "Examples:\n  plainsong cluster\n  plainsong cluster --config test.yaml --data /tmp/test")]
+    Cluster(ClusterArgs),
+    /// Speaks to the cluster, and keeps doing so when a replica fails
+    #[command(after_help = "Examples:\n  plainsong client --login alice\n  \
+                            plainsong client --server 127.0.0.1:5001 --raw < script")]
+    Client(ClientArgs),
+    /// Shows who leads, who is up and who lags; 75 without a leader, 69 when nobody answers
+    #[command(after_help = "Examples:\n  plainsong status\n  plainsong status --server 127.0.0.1:5003\n  \
+                            until plainsong status > /dev/null 2>&1; do sleep 1; done")]
+    Status(StatusArgs),
+    /// Checks a config file and says what it describes
+    #[command(after_help = "Example:\n  plainsong check-config test.yaml && plainsong cluster --config test.yaml")]
+    CheckConfig(CheckConfigArgs),
+    /// Prints the replay log of a replica as text: index|term|time|entry
+    #[command(after_help = "Example:\n  plainsong log -i 1 | tail -3")]
+    Log(LogArgs),
+    /// Breaks a cluster of its own on purpose and judges what its clients saw
+    #[command(after_help = "Example:\n  plainsong drill kill_leader")]
+    Drill(DrillArgs),
+}
+
+/// `plainsong server`
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Which replica of the config to run
+    #[arg(short, long, value_name = "ID")]
+    pub id: u16,
+    /// `--data`
+    #[command(flatten)]
+    pub data: DataArg,
+    /// End when standard input closes: set by `cluster`, so that no replica outlives it
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// `plainsong cluster`
+#[derive(Debug, Args)]
+pub struct ClusterArgs {
+    /// `--data`
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `plainsong client`
+#[derive(Debug, Args)]
+pub struct ClientArgs {
+    /// Connect here instead of to the replicas of the config; may be repeated
+    #[arg(long = "server", value_name = "HOST:PORT")]
+    pub servers: Vec<String>,
+    /// Send and print lines as they are, without a prompt and without explaining them
+    #[arg(long)]
+    pub raw: bool,
+    /// Log in as this account first
+    #[arg(long, value_name = "NAME")]
+    pub login: Option<String>,
+}
+
+/// `plainsong status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Ask here instead of the replicas of the config; may be repeated
+    #[arg(long = "server", value_name = "HOST:PORT")]
+    pub servers: Vec<String>,
+}
+
+/// `plainsong check-config`
+#[derive(Debug, Args)]
+pub struct CheckConfigArgs {
+    /// The file to check, instead of --config
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+}
+
+/// `plainsong log`
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Whose log to print
+    #[arg(short, long, value_name = "ID")]
+    pub id: u16,
+    /// `--data`
+    #[command(flatten)]
+    pub data: DataArg,
+}
+
+/// `--data`, shared by the subcommands that use the replicas' folders.
+#[derive(Debug, Args)]
+pub struct DataArg {
+    /// Keep the replicas' folders here instead of in the config's data_dir
+    #[arg(long = "data", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+impl Command {
+    /// What it is called on the command line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Server(_) => "server",
+            Self::Cluster(_) => "cluster",
+            Self::Client(_) => "client",
+            Self::Status(_) => "status",
+            Self::CheckConfig(_) => "check-config",
+            Self::Log(_) => "log",
+            Self::Drill(_) => "drill",
+        }
+    }
+}
+
+/// Does what was typed.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    let file = cli.config;
+    match cli.command {
+        Command::Server(args) => {
+            let config = load(&file, &args.data)?;
+            if args.supervised {
+                supervised::end_with_standard_input()?;
+            }
+            server::run(&config, args.id)?;
+        }
+        Command::Cluster(args) => cluster::run(&file, &load(&file, &args.data)?)?,
+        Command::Client(args) => client::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
+        Command::Status(args) => status::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
+        Command::CheckConfig(args) => check_config(&args.file.unwrap_or(file))?,
+        Command::Log(args) => log::run(&load(&file, &args.data)?, args.id)?,
+        Command::Drill(args) => {
+            if !drill::run(&args)? {
+                return Err(Failure::Drill);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn load(file: &Path, data: &DataArg) -> Result<Config, ConfigError> {
+    let mut config = Config::load(file)?;
+    if let Some(dir) = &data.dir {
+        config.data_dir.clone_from(dir);
+    }
+    Ok(config)
+}
+
+/// Whoever names the servers needs no file, so a missing one is no error then. One that is there must still be good.
+fn load_unless(servers_are_named: bool, file: &Path) -> Result<Config, ConfigError> {
+    match Config::load(file) {
+        Err(ConfigError::Missing { .. }) if servers_are_named => Ok(Config::default()),
+        loaded => loaded,
+    }
+}
+
+fn check_config(file: &Path) -> Result<(), Failure> {
+    let config = Config::load(file)?;
+    output::print(&summary(file, &config))?;
+    Ok(())
+}
+
+/// What the file describes, in words that let a reader notice what he did not mean.
+fn summary(file: &Path, config: &Config) -> String {
+    let replicas = config.replicas.len();
+    let majority = config.majority();
+    let Replication::Quorum = config.replication else { unreachable!("a config that loads is served") };
+    let mut text = format!(
+        "{}: good\ncluster {}: {replicas} replicas; {majority} of them must agree, {} may fail\ndata in {}\n",
+        file.display(),
+        config.cluster,
+        replicas - majority,
+        config.data_dir.display(),
+    );
+    for replica in &config.replicas {
+        let bind = replica.bind.map(|address| format!(", listening on {address}")).unwrap_or_default();
+        text += &format!(
+            "replica {}: clients {}, replicas {}{bind}\n",
+            replica.id,
+            replica.client_address(),
+            replica.internal_address()
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_has_an_example() {
+        for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "help") {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("plainsong "), "`plainsong {} --help` shows no example", command.get_name());
+        }
+    }
+
+    #[test]
+    fn the_summary_counts() {
+        let config = Config::parse(include_bytes!("../../config.yaml")).expect("the shipped config.yaml is sound");
+        let text = summary(Path::new("config.yaml"), &config);
+        assert!(text.contains("5 replicas; 3 of them must agree, 2 may fail"), "{text}");
+        assert!(text.contains("replica 4: clients 127.0.0.1:5004, replicas 127.0.0.1:7004\n"), "{text}");
+    }
+}

@@ -1,0 +1,20 @@
+//! Plainsong from outside: real processes, real sockets, `kill -9`, judged by what clients see.
+//!
+//! Written against the protocol page and the command line alone. Tests that only use accounts of their own share one
+//! cluster ([`harness::shared`]); a test that hurts replicas has its own. One that measures time or memory runs
+//! while no other does.
+
+mod harness;
+mod load;
+mod person;
+
+mod delivery;
+mod durability;
+mod failover;
+mod founding;
+mod lines;
+mod ops;
+mod outages;
+mod processes;
+mod robustness;
+mod slow_readers;
