@@ -85,6 +85,12 @@ impl Node {
             // The leader knows this log to match its own that far.
             self.commit_to(commit.min(self.verified).max(self.commit));
         }
+        // Rounds are counted within a term. A pulse of an older term is answered with the newer one, but not as a pulse:
+        //   1. replica 1 leads term 4; its round 37 hangs in the connection to 2;
+        //   2. 1 is elected again, in term 5, and counts from 1; 2 follows it, then reads the pulse of term 4;
+        //   3. were that "term 5, round 37", 2 would have confirmed 36 rounds of term 5 before they are begun. 1, cut off
+        //      by then, would give out reads that another leader's commits have made stale.
+        let round = if term == self.hard.term { round } else { Round(0) };
         let reply = Frame::BeatReply { term: self.hard.term, round, received: self.verified };
         self.pulse(from.id, reply);
     }

@@ -205,8 +205,7 @@ impl Replicator {
     /// Sends held writes to the leader, if there is one to send to: to another replica as a frame, to this one's own node
     /// as a proposal.
     fn send_writes(&mut self) {
-        let Some(leader) = self.view.contact() else { return };
-        let term = self.node.standing().term;
+        let Some((term, leader)) = self.view.destination(self.node.standing()) else { return };
         if self.sent_to != Some((term, leader)) {
             self.sent_to = Some((term, leader));
             self.origin.send_again();
@@ -246,7 +245,7 @@ impl Replicator {
     }
 
     fn ask_reads(&mut self) {
-        if self.view.contact().is_some()
+        if self.view.destination(self.node.standing()).is_some()
             && let Some(number) = self.requests.ask_reads()
         {
             self.step(Input::Read(number));

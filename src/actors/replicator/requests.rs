@@ -200,6 +200,8 @@ impl Requests {
         }
         let asked = self.asked.iter_mut().flat_map(|(_, reads)| reads.extract_if(.., |read| late(read.arrived)));
         expired.extend(asked.map(Expired::NotConfirmed));
+        // Nobody waits for the answer to that question: it need not keep others from being asked.
+        self.asked.take_if(|(_, reads)| reads.is_empty());
         let waiting = self.waiting.extract_if(.., |read| late(read.arrived));
         expired.extend(waiting.map(Expired::NotConfirmed));
         let confirmed = take_out(&mut self.confirmed, |(_, read)| late(read.arrived));

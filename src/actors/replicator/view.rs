@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::actors::messages::{ClusterStatus, ReplicaStatus};
-use crate::consensus::{Index, Member, ReplicaId, Role, Standing, quorum};
+use crate::consensus::{Index, Member, ReplicaId, Role, Standing, Term, quorum};
 use crate::wire::PeerNews;
 
 /// See the module's header.
@@ -86,6 +86,15 @@ impl View {
     pub fn contact(&self) -> Option<ReplicaId> {
         let leader = self.standing?.leader?;
         (leader == self.me || self.linked.contains(&leader)).then_some(leader)
+    }
+
+    /// Whom to send requests to, and in which term, if the node follows that very leader as it stands `now`. This view is
+    /// told of a change only with the duties of a turn, but requests are sent before them:
+    ///   1. replica 1 leads term 4; a vote makes this node take part in term 5, in which it knows no leader yet;
+    ///   2. by this view 1 still leads: what waits would be sent to it, for term 5, and ignored;
+    ///   3. 1 is elected in term 5: it counts as the one that everything was sent to, and is sent nothing again.
+    pub fn destination(&self, now: Standing) -> Option<(Term, ReplicaId)> {
+        self.contact().filter(|leader| now.leader == Some(*leader)).map(|leader| (now.term, leader))
     }
 
     /// For how long there has been nobody to send requests to.
@@ -203,7 +212,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consensus::{Incarnation, Term};
+    use crate::consensus::Incarnation;
 
     fn view(now: Instant) -> View {
         let addresses = (1..=3).map(|id| (ReplicaId(id), format!("127.0.0.1:500{id}"))).collect();
@@ -234,6 +243,17 @@ mod tests {
             Some(Duration::from_secs(2)),
             "still since then"
         );
+    }
+
+    #[test]
+    fn nothing_is_sent_to_a_leader_of_the_term_before() {
+        let now = Instant::now();
+        let mut view = view(now);
+        view.link_up(ReplicaId(1), now);
+        view.standing(following(Some(1)), now);
+        assert_eq!(view.destination(following(Some(1))), Some((Term(4), ReplicaId(1))));
+        let voted = Standing { term: Term(5), ..following(None) };
+        assert_eq!(view.destination(voted), None, "the node knows of no leader in term 5 yet");
     }
 
     #[test]
