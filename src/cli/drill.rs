@@ -1,48 +1,83 @@
 //! `plainsong drill NAME`: one fault drill against a cluster of its own, and one verdict line on stdout.
 
+use std::fs;
 use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::output;
-use crate::drill::kill_leader;
+use crate::drill::report::as_field;
+use crate::drill::stage::Options;
+use crate::drill::{DRILLS, Drill, DrillError, Needs, enclosure, picture};
 
 /// Which drill, and how.
 #[derive(Args, Clone, Debug)]
 pub struct DrillArgs {
     /// The drill to run.
-    pub name: DrillName,
-    /// How many messages the writer sends.
+    #[arg(value_parser = names())]
+    pub name: String,
+    /// How many messages the writer sends, at least.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(10..))]
     pub messages: u32,
+    /// How long a pause or a cut lasts, in drills that have one.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// Where random places come from, in drills that damage files; by default, from chance.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Draw the drill as a timeline into this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Leave the replicas' data and logs in place, and say where.
     #[arg(long)]
     pub keep: bool,
+    /// We run in namespaces of our own already.
+    #[arg(long, hide = true)]
+    pub enclosed: bool,
 }
 
-/// The drills there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DrillName {
-    /// Kill the leader, then its successor, while a client keeps writing through followers.
-    #[value(name = "kill_leader")]
-    KillLeader,
+fn names() -> PossibleValuesParser {
+    let value = |drill: &Drill| PossibleValue::new(drill.name).help(drill.claim);
+    PossibleValuesParser::new(DRILLS.iter().map(value))
 }
 
-/// Runs the drill. True only if it passes: not if it found a fault, nor if it could not be carried out.
+/// Runs the drill. True only if it passes, or if this machine cannot show it; not if it found a fault, nor if it could
+/// not be carried out.
 pub fn run(args: &DrillArgs) -> io::Result<bool> {
-    let binary = std::env::current_exe()?;
-    let result = match args.name {
-        DrillName::KillLeader => kill_leader::run(&binary, args.messages as usize, args.keep),
-    };
-    match result {
-        Ok(report) => {
-            output::print(&format!("{report}\n"))?;
-            Ok(report.passes())
+    let drill = DRILLS.iter().find(|drill| drill.name == args.name);
+    let drill = drill.expect("the parser accepts only names from the table");
+    match attempt(drill, args) {
+        Ok(passes) => Ok(passes),
+        Err(DrillError::Skip(why)) => {
+            output::print(&format!("drill|{}|skip|{}\n", drill.name, as_field(&why)))?;
+            Ok(true)
         }
         // A cluster that cannot even be driven has not passed: whoever reads only the verdict must see that.
         Err(error) => {
-            output::print(&format!("drill|kill_leader|fail|{error}\n"))?;
+            output::print(&format!("drill|{}|fail|{}\n", drill.name, as_field(&error.to_string())))?;
             Ok(false)
         }
     }
+}
+
+fn attempt(drill: &Drill, args: &DrillArgs) -> Result<bool, DrillError> {
+    if drill.needs != Needs::Nothing && !args.enclosed {
+        return Err(enclosure::enter(drill.needs == Needs::Network));
+    }
+    let binary = std::env::current_exe().map_err(DrillError::io("find the running program"))?;
+    let options = Options {
+        messages: args.messages as usize,
+        lasting: Duration::from_secs(args.seconds),
+        seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
+        keep: args.keep,
+    };
+    let (report, timeline) = crate::drill::run(drill, &binary, &options)?;
+    if let Some(file) = &args.svg {
+        fs::write(file, picture::svg(&report, &timeline)).map_err(DrillError::io("write the picture"))?;
+    }
+    output::print(&format!("{report}\n")).map_err(DrillError::io("print the verdict"))?;
+    Ok(report.passes())
 }

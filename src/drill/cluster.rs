@@ -1,32 +1,33 @@
 //! Real replicas in real processes, on free loopback ports, in a temporary directory.
 
+mod layout;
+mod look;
+
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+pub use self::layout::{Host, Placing};
+use self::layout::{command_under, config_text, fresh_dir};
+pub use self::look::STATUS_WAIT;
 use super::warden::Warden;
-use super::{DrillError, LineClient, Status, free_ports, wait_until};
+use super::{DrillError, LineClient, free_ports, wait_until};
 
 /// A replica that was started listens and greets within this, also one that recovers a long log in a debug build.
 const GREETING_WAIT: Duration = Duration::from_secs(20);
-/// A cluster with a majority has a leader that all running replicas know within this.
-pub const STATUS_WAIT: Duration = Duration::from_secs(20);
 /// After SIGTERM a replica hands over, finishes and ends within this.
 const TERM_WAIT: Duration = Duration::from_secs(15);
-/// One look at a replica's status: local and immediate, so a longer silence is as good as none.
+/// One look at a replica: local and immediate, so a longer silence is as good as none.
 const LOOK_WAIT: Duration = Duration::from_secs(1);
 /// How often a whole start is tried when another program took a port between looking and binding.
 const START_ATTEMPTS: usize = 3;
 /// The exit code for "a port is taken" (EX_UNAVAILABLE of sysexits.h).
 const EXIT_PORT_TAKEN: i32 = 69;
-/// How much of each replica's log a failure report shows.
-const TAIL_LINES: usize = 15;
 
 /// What kind of cluster.
 #[derive(Clone, Debug)]
@@ -44,20 +45,11 @@ impl Default for ClusterOptions {
     }
 }
 
-/// Where one replica lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placing {
-    /// Its id.
-    pub id: u16,
-    /// Its port for clients, on 127.0.0.1.
-    pub port: u16,
-    /// Its port for replicas, on 127.0.0.1.
-    pub internal_port: u16,
-}
-
 #[derive(Debug)]
 struct Replica {
     placing: Placing,
+    /// What is put before the command that starts it, such as `ip netns exec NAME`.
+    enter: Vec<String>,
     child: Option<Child>,
     paused: bool,
 }
@@ -77,9 +69,23 @@ impl Cluster {
     /// # Errors
     /// When they do not within [`STATUS_WAIT`], or a process ends.
     pub fn start(binary: &Path, options: &ClusterOptions) -> Result<Self, DrillError> {
+        Self::start_on(binary, options, &Host::loopback(options.replicas), |_| Ok(()))
+    }
+
+    /// As [`Cluster::start`], on hosts of the drill's own making and after `before`, which may lay out its directories.
+    ///
+    /// # Errors
+    /// As there, and those of `before`.
+    pub fn start_on(
+        binary: &Path,
+        options: &ClusterOptions,
+        hosts: &[Host],
+        mut before: impl FnMut(&Self) -> Result<(), DrillError>,
+    ) -> Result<Self, DrillError> {
         let mut attempt = 1;
         loop {
-            let mut cluster = Self::prepare(binary, options)?;
+            let mut cluster = Self::prepare_on(binary, options, hosts)?;
+            before(&cluster)?;
             match cluster.start_all() {
                 Ok(()) => return Ok(cluster),
                 Err(DrillError::Ended { status, .. })
@@ -98,11 +104,19 @@ impl Cluster {
     /// # Errors
     /// When there are no free ports or no temporary directory.
     pub fn prepare(binary: &Path, options: &ClusterOptions) -> Result<Self, DrillError> {
-        let ports = free_ports(usize::from(options.replicas) * 2)?;
-        let replicas: Vec<Replica> = (1..=options.replicas)
-            .zip(ports.chunks_exact(2))
-            .map(|(id, pair)| Placing { id, port: pair[0], internal_port: pair[1] })
-            .map(|placing| Replica { placing, child: None, paused: false })
+        Self::prepare_on(binary, options, &Host::loopback(options.replicas))
+    }
+
+    fn prepare_on(binary: &Path, options: &ClusterOptions, hosts: &[Host]) -> Result<Self, DrillError> {
+        let ports = free_ports(hosts.len() * 2)?;
+        let replicas: Vec<Replica> = (1..)
+            .zip(hosts.iter().zip(ports.chunks_exact(2)))
+            .map(|(id, (host, pair))| Replica {
+                placing: Placing { id, host: host.address, port: pair[0], internal_port: pair[1] },
+                enter: host.enter.clone(),
+                child: None,
+                paused: false,
+            })
             .collect();
         let dir = fresh_dir()?;
         let warden = Warden::start(&dir)?;
@@ -166,12 +180,14 @@ impl Cluster {
 
     /// A replica's address for clients.
     pub fn address(&self, id: u16) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.replica(id).placing.port).into()
+        let Placing { host, port, .. } = self.replica(id).placing;
+        (host, port).into()
     }
 
     /// A replica's address for replicas.
     pub fn internal_address(&self, id: u16) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.replica(id).placing.internal_port).into()
+        let Placing { host, internal_port, .. } = self.replica(id).placing;
+        (host, internal_port).into()
     }
 
     /// Connects a client.
@@ -192,7 +208,7 @@ impl Cluster {
         }
         let log = File::options().create(true).append(true).open(self.log_file(id));
         let log = log.map_err(DrillError::io("open a replica's log"))?;
-        let child = Command::new(&self.binary)
+        let child = command_under(&self.replica(id).enter, &self.binary)
             .args(["server", "-i", &id.to_string(), "--config"])
             .arg(self.config())
             .env("NO_COLOR", "1")
@@ -312,63 +328,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// What a replica answers to `11|` now.
-    ///
-    /// # Errors
-    /// When it does not, at once.
-    pub fn status(&self, id: u16) -> Result<Status, DrillError> {
-        Status::parse(&self.connect(id, LOOK_WAIT)?.request("11|")?)
-    }
-
-    /// The leader that every running replica names, in one term, once they do.
-    ///
-    /// # Errors
-    /// [`DrillError::Timeout`].
-    pub fn await_leader(&self) -> Result<u16, DrillError> {
-        wait_until("the running replicas agree on a leader", STATUS_WAIT, || self.agreed_leader())
-    }
-
-    fn agreed_leader(&self) -> Option<u16> {
-        let running = self.running();
-        let seen: Vec<Status> = running.iter().map(|&id| self.status(id).ok()).collect::<Option<_>>()?;
-        let first = seen.first()?;
-        let leader = first.leader.filter(|id| running.contains(id))?;
-        let agreed = seen.iter().all(|status| status.leader == Some(leader) && status.term == first.term);
-        let owned = seen.iter().any(|status| {
-            status.this == leader && status.replica(leader).is_some_and(|replica| replica.role == "leader")
-        });
-        (agreed && owned).then_some(leader)
-    }
-
-    /// Waits until the leader's own status satisfies `state`.
-    ///
-    /// # Errors
-    /// [`DrillError::Timeout`] naming `what`.
-    pub fn await_state(&self, what: &str, state: impl Fn(&Status) -> bool) -> Result<Status, DrillError> {
-        wait_until(what, STATUS_WAIT, || {
-            let status = self.status(self.agreed_leader()?).ok()?;
-            state(&status).then_some(status)
-        })
-    }
-
-    /// Waits until every replica is up and votes.
-    ///
-    /// # Errors
-    /// [`DrillError::Timeout`].
-    pub fn await_whole(&self) -> Result<(), DrillError> {
-        self.await_state("every replica is up and votes", Status::is_whole).map(drop)
-    }
-
-    /// A replica's resident memory, in bytes.
-    ///
-    /// # Errors
-    /// When it is not running.
-    pub fn resident_bytes(&self, id: u16) -> Result<u64, DrillError> {
-        let file = format!("/proc/{}/status", self.pid(id)?.as_raw_nonzero());
-        let text = fs::read_to_string(&file).map_err(DrillError::io(file))?;
-        resident_bytes_in(&text).ok_or(DrillError::WrongState { id, state: "ended" })
-    }
-
     /// A replica's process id.
     ///
     /// # Errors
@@ -378,19 +337,8 @@ impl Cluster {
         Ok(Pid::from_child(child))
     }
 
-    /// The last lines that each replica logged.
-    pub fn log_tails(&self) -> String {
-        let tail = |id: u16| {
-            let bytes = fs::read(self.log_file(id)).unwrap_or_default();
-            let text = String::from_utf8_lossy(&bytes);
-            let lines: Vec<&str> = text.lines().collect();
-            let shown = &lines[lines.len().saturating_sub(TAIL_LINES)..];
-            shown.iter().map(|line| format!("replica {id}| {line}\n")).collect::<String>()
-        };
-        self.ids().into_iter().map(tail).collect()
-    }
-
-    fn log_file(&self, id: u16) -> PathBuf {
+    /// Where a replica's output goes.
+    pub fn log_file(&self, id: u16) -> PathBuf {
         self.dir.join(format!("replica-{id}.log"))
     }
 
@@ -437,79 +385,5 @@ impl Drop for Cluster {
     }
 }
 
-fn fresh_dir() -> Result<PathBuf, DrillError> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("plainsong-drill-{}-{count}-{:08x}", std::process::id(), fastrand::u32(..));
-    let dir = std::env::temp_dir().join(name);
-    fs::create_dir(&dir).map_err(DrillError::io("make a temporary directory"))?;
-    Ok(dir)
-}
-
-fn config_text(placings: &[Placing], extra: &str) -> String {
-    let replica = |&Placing { id, port, internal_port }: &Placing| {
-        format!("  - {{ id: {id}, host: 127.0.0.1, port: {port}, internal_port: {internal_port} }}\n")
-    };
-    let replicas: String = placings.iter().map(replica).collect();
-    format!("cluster: drill\nreplicas:\n{replicas}data_dir: data\n{extra}\n")
-}
-
-fn resident_bytes_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A "server" that ends at once with an exit code.
-    fn binary_that_exits(dir: &Path, code: i32) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt;
-        let path = dir.join("server.sh");
-        fs::write(&path, format!("#!/bin/sh\necho the reason >&2\nexit {code}\n")).expect("written");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("made executable");
-        path
-    }
-
-    #[test]
-    fn writes_the_configuration_of_the_design() {
-        let placings = [Placing { id: 1, port: 10, internal_port: 20 }];
-        assert_eq!(
-            config_text(&placings, "limits: { connections: 64 }"),
-            "cluster: drill\nreplicas:\n  - { id: 1, host: 127.0.0.1, port: 10, internal_port: 20 }\n\
-             data_dir: data\nlimits: { connections: 64 }\n"
-        );
-    }
-
-    #[test]
-    fn reads_resident_memory() {
-        assert_eq!(resident_bytes_in("VmPeak:\t  9 kB\nVmRSS:\t    12 kB\n"), Some(12 * 1024));
-        assert_eq!(resident_bytes_in("Name:\tzombie\n"), None);
-    }
-
-    #[test]
-    fn a_server_that_ends_is_told_with_its_log() {
-        let scratch = fresh_dir().expect("a directory");
-        let binary = binary_that_exits(&scratch, 78);
-        let mut cluster = Cluster::prepare(&binary, &ClusterOptions::default()).expect("prepared");
-        let dir = cluster.dir().to_owned();
-        let error = cluster.restart(1).expect_err("it ends before it greets");
-        assert!(matches!(error, DrillError::Ended { id: 1, status } if status.code() == Some(78)), "{error}");
-        assert_eq!(cluster.log_tails(), "replica 1| the reason\n");
-        assert!(cluster.running().is_empty());
-        drop(cluster);
-        assert!(!dir.exists());
-        fs::remove_dir_all(scratch).expect("ours");
-    }
-
-    #[test]
-    fn a_taken_port_is_tried_again_elsewhere_and_then_told() {
-        let scratch = fresh_dir().expect("a directory");
-        let binary = binary_that_exits(&scratch, EXIT_PORT_TAKEN);
-        let error = Cluster::start(&binary, &ClusterOptions::default()).expect_err("it never starts");
-        assert!(matches!(error, DrillError::Ended { status, .. } if status.code() == Some(69)), "{error}");
-        fs::remove_dir_all(scratch).expect("ours");
-    }
-}
+mod tests;

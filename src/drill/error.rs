@@ -61,6 +61,9 @@ pub enum DrillError {
         /// What it is.
         state: &'static str,
     },
+    /// What the drill does to a machine cannot be done here; nothing was examined.
+    #[error("{0}")]
+    Skip(String),
     /// Too few free ports below the ephemeral range; free some or widen the range.
     #[error("found only {found} of {wanted} free ports on 127.0.0.1")]
     Ports {

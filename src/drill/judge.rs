@@ -27,6 +27,29 @@ impl Verdict {
         let Self { sent, acked, lost, doubled, reordered, unexpected } = *self;
         sent == acked && [lost, doubled, reordered, unexpected] == [0; 4]
     }
+
+    /// Of two verdicts on the same writer, from two readings, the worse in every respect.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        self.each(other, usize::max)
+    }
+
+    /// The verdicts on two writers as one.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.each(other, |mine, its| mine + its)
+    }
+
+    fn each(self, other: Self, join: impl Fn(usize, usize) -> usize) -> Self {
+        Self {
+            sent: join(self.sent, other.sent),
+            acked: join(self.acked, other.acked),
+            lost: join(self.lost, other.lost),
+            doubled: join(self.doubled, other.doubled),
+            reordered: join(self.reordered, other.reordered),
+            unexpected: join(self.unexpected, other.unexpected),
+        }
+    }
 }
 
 /// Judges one writer that sent `attempted` in this order, each under its own key, and waited for one before the
@@ -121,6 +144,15 @@ mod tests {
         let verdict = verdict("a", "a", "ghost a");
         assert_eq!(verdict.unexpected, 1);
         assert!(!verdict.passes());
+    }
+
+    #[test]
+    fn the_worse_of_two_readings_shows_what_either_lacks_and_two_writers_add_up() {
+        let (short, long) = (verdict("a b", "a b", "a"), verdict("a b", "a b", "a b b"));
+        let both = short.worse(long);
+        assert_eq!((both.sent, both.lost, both.doubled), (2, 1, 1));
+        let sum = short.plus(long);
+        assert_eq!((sum.sent, sum.acked, sum.lost, sum.doubled), (4, 4, 1, 1));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A small shell beside a drill that outlives it: whatever way the drill ends (a panic, `kill -9`, a static that is
-//! never dropped), its standard input ends, and it kills what still runs and removes the directory.
+//! never dropped), its standard input ends, and it kills what still runs, unmounts what was mounted in the directory and
+//! removes it.
 
 use std::io::Write;
 use std::path::Path;
@@ -20,7 +21,9 @@ while read -r word pid; do
   esac
 done
 [ -z "$pids" ] || kill -9 $pids 2>/dev/null
-[ -n "$keep" ] || rm -rf -- "$1"
+[ -n "$keep" ] && exit
+while read -r _ _ _ _ at _; do case $at in "$1"/*) umount -l "$at" ;; esac; done </proc/self/mountinfo
+rm -rf -- "$1"
 "#;
 
 /// The shell; dropping it makes it do its work.
