@@ -48,6 +48,20 @@ impl Origin {
         n
     }
 
+    /// Whoever waited for `n` was told that its fate is not known: what is sent of it from now on is `payload`, which
+    /// should do nothing. It keeps its number, so that those behind it can be applied, and copies that are out already
+    /// may still take effect; but a copy that has waited here for an hour does not do then what nobody expects any more.
+    ///   1. a client's keyed request goes to a replica that is cut off, and is told `UNKNOWN`;
+    ///   2. it is sent again elsewhere, done, and 1,024 newer keys of the account push its key out of memory;
+    ///   3. the link returns: the old copy, sent again under a key that nobody remembers, would be done a second time.
+    pub fn void(&mut self, n: u64, payload: Bytes) {
+        let at = n.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        if let Some(slot) = at.and_then(|at| self.window.get_mut(at)) {
+            self.bytes = self.bytes - slot.len() + payload.len();
+            *slot = payload;
+        }
+    }
+
     /// How many bytes wait to be resolved.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -146,6 +160,19 @@ mod tests {
         origin.gap(4, 2);
         assert_eq!(payloads(&mut origin), [2, 3, 4]);
         assert!(payloads(&mut origin).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_keeps_its_number_and_does_nothing_when_it_is_sent_again() {
+        let mut origin = stream(1..=3);
+        assert_eq!(payloads(&mut origin), [1, 2, 3]);
+        origin.resolved(1);
+        origin.void(1, Bytes::from_static(b"resolved already"));
+        origin.void(2, Bytes::from_static(&[0]));
+        origin.void(9, Bytes::from_static(b"never offered"));
+        origin.send_again();
+        assert_eq!(payloads(&mut origin), [0, 3]);
+        assert_eq!((origin.len(), origin.bytes(), origin.next()), (2, 2, 4));
     }
 
     #[test]

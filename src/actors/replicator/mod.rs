@@ -214,8 +214,8 @@ impl Replicator {
         while self.origin.bytes() < ORIGIN_BYTES_MAX {
             let n = self.origin.next();
             let Some(command) = self.requests.send_next(n) else { break };
-            let origin = machine::Origin { member: self.settings.me, boot: self.settings.boot, n };
-            self.origin.offer(machine::payload::encode(origin, &command).freeze());
+            let payload = self.payload(n, &command);
+            self.origin.offer(payload);
         }
         loop {
             let payloads = self.origin.take_unsent(FORWARD_BYTES_MAX);
@@ -228,6 +228,12 @@ impl Replicator {
                 self.say(leader, PeerLine::Frame(Frame::Forward { term, payloads }));
             }
         }
+    }
+
+    /// A command as number `n` of this run's stream.
+    fn payload(&self, n: u64, command: &str) -> Bytes {
+        let origin = machine::Origin { member: self.settings.me, boot: self.settings.boot, n };
+        machine::payload::encode(origin, command).freeze()
     }
 
     /// Stamps proposals with what only the leader knows, and appends them.

@@ -66,8 +66,8 @@ pub struct Asked {
 pub enum Expired {
     /// It never left this replica: nothing was done.
     NotProposed(Waiter),
-    /// It left, and nobody knows.
-    Unknown(Waiter),
+    /// It left under this number, and nobody knows.
+    Unknown(u64, Waiter),
     /// A read that no leader confirmed.
     NotConfirmed(Read),
     /// A read that was confirmed, but this replica's state is too far behind.
@@ -194,9 +194,9 @@ impl Requests {
             self.held_bytes -= held.command.len();
             expired.push(Expired::NotProposed(held.waiter));
         }
-        for slot in &mut self.sent {
+        for (n, slot) in (self.first_sent..).zip(&mut self.sent) {
             let sent = slot.take_if(|(_, arrived)| late(*arrived));
-            expired.extend(sent.map(|(waiter, _)| Expired::Unknown(waiter)));
+            expired.extend(sent.map(|(waiter, _)| Expired::Unknown(n, waiter)));
         }
         let asked = self.asked.iter_mut().flat_map(|(_, reads)| reads.extract_if(.., |read| late(read.arrived)));
         expired.extend(asked.map(Expired::NotConfirmed));
@@ -256,7 +256,7 @@ mod tests {
         requests.hold(held(3, start + second)).expect("room");
         assert!(requests.send_next(1).is_some());
         let expired = requests.expire(start + second, second);
-        assert!(matches!(&expired[..], [Expired::NotProposed(w2), Expired::Unknown(w1)]
+        assert!(matches!(&expired[..], [Expired::NotProposed(w2), Expired::Unknown(1, w1)]
             if *w2 == waiter(2) && *w1 == waiter(1)));
         assert!(requests.expire(start + second, second).is_empty(), "each is told once");
         assert_eq!(requests.resolve(1), None, "it was told UNKNOWN before");
@@ -277,7 +277,7 @@ mod tests {
         requests.hold(held(3, start)).expect("room");
         assert!(requests.send_next(1).is_some() && requests.send_next(2).is_some());
         let expired = requests.expire(start + second, second);
-        assert!(matches!(&expired[..], [Expired::Unknown(three)] if *three == waiter(3)), "{expired:?}");
+        assert!(matches!(&expired[..], [Expired::Unknown(2, three)] if *three == waiter(3)), "{expired:?}");
     }
 
     #[test]

@@ -187,7 +187,9 @@ impl Replicator {
                     let why = self.no_leader(now, lost);
                     self.refuse(waiter, &why);
                 }
-                Expired::Unknown(waiter) => {
+                Expired::Unknown(n, waiter) => {
+                    let nothing = Command::Mark { marks: Vec::new() };
+                    self.origin.void(n, self.payload(n, &nothing.to_string()));
                     let text = "proposed, but the outcome is not known; under the same @key it is safe to send again";
                     self.refuse(waiter, &retry(RetryCode::Unknown, text));
                 }
