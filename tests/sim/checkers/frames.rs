@@ -1,0 +1,83 @@
+//! What a replica says, and what is on its disk when it says it.
+
+use plainsong::consensus::founding::Introduction;
+use plainsong::consensus::{FoundingState, Frame, ReplicaId};
+use plainsong::wire::PeerLine;
+
+use super::{Judge, ensure};
+use crate::sim::disk::Disk;
+
+impl Judge {
+    /// Lines leave a replica.
+    pub fn says(&self, disk: &Disk, to: ReplicaId, lines: &[PeerLine]) {
+        for line in lines {
+            if let PeerLine::Frame(frame) = line {
+                self.frame(disk, to, frame);
+            }
+        }
+    }
+
+    fn frame(&self, disk: &Disk, to: ReplicaId, frame: &Frame) {
+        let (me, hard) = (disk.me, disk.hard);
+        match frame {
+            Frame::PreVote { term, .. } => {
+                ensure!(NoFalseClaims, term.prev() <= hard.term, "{me} says {frame:?} with {hard:?} on its disk");
+            }
+            // The first echoes the question; the second only says whom it is meant for.
+            Frame::PreVoteReply { granted: true, .. } | Frame::Forward { .. } => {}
+            Frame::VoteReply { term, granted: true } => {
+                ensure!(NoFalseClaims, hard.term >= *term, "{me} votes in term {term} with {hard:?} on its disk");
+                ensure!(NoFalseClaims, disk.founding == FoundingState::Sealed, "{me} votes, but is not sealed");
+                let gave = hard.term > *term || hard.vote.map(|m| m.id) == Some(to);
+                ensure!(NoFalseClaims, gave, "{me} tells {to} that it has its vote, but the disk says {hard:?}");
+            }
+            Frame::AppendOk { term, matched } => {
+                ensure!(NoFalseClaims, hard.term >= *term, "{me} says {frame:?} with {hard:?} on its disk");
+                let current = hard.term == *term;
+                let held = !current || self.ledger.is_leaders_log(disk, *term, matched.index());
+                ensure!(NoFalseClaims, held, "{me} says {frame:?}, but its disk ends at {}", disk.last());
+            }
+            Frame::PreVoteReply { term, granted: false }
+            | Frame::Vote { term, .. }
+            | Frame::VoteReply { term, granted: false }
+            | Frame::Append { term, .. }
+            | Frame::AppendReject { term, .. }
+            | Frame::TimeoutNow { term }
+            | Frame::ReadIndex { term, .. }
+            | Frame::ReadIndexReply { term, .. }
+            | Frame::Beat { term, .. }
+            | Frame::BeatReply { term, .. } => {
+                ensure!(NoFalseClaims, hard.term >= *term, "{me} says {frame:?} with {hard:?} on its disk");
+            }
+            Frame::Found(record) => {
+                ensure!(NoFalseClaims, disk.founding != FoundingState::Blank, "{me} shows {record:?}, but is blank");
+            }
+            Frame::FoundingNews { state, .. } => founding(disk, *state),
+        }
+    }
+
+    /// A handshake shows a replica.
+    pub fn shows(&self, disk: &Disk, shown: &Introduction) {
+        let (me, last) = (shown.member, shown.last);
+        // What was acknowledged may have been truncated since: then a shorter log is being written.
+        ensure!(NoFalseClaims, shown.run.boot <= disk.boot, "{me} shows boot {} before it is durable", shown.run.boot);
+        ensure!(NoFalseClaims, last <= disk.last() || disk.hard.term.0 > 0, "{me} shows {last}, and holds less");
+        founding(disk, shown.founding);
+    }
+}
+
+/// No more of the founding is shown than is durable.
+fn founding(disk: &Disk, state: FoundingState) {
+    let rank = |state: FoundingState| match state {
+        FoundingState::Blank => 0,
+        FoundingState::Copied => 1,
+        FoundingState::Sealed => 2,
+    };
+    ensure!(
+        NoFalseClaims,
+        rank(state) <= rank(disk.founding),
+        "{} shows {state:?}, but holds {:?}",
+        disk.me,
+        disk.founding
+    );
+}

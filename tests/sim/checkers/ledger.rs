@@ -1,0 +1,175 @@
+//! What was committed, by anybody, ever; who led which term; and what is on whose disks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plainsong::consensus::{Body, Boot, ClusterId, Entry, Index, Log, Member, Membership, Node, Term};
+
+use super::ensure;
+use crate::sim::disk::Disk;
+use crate::sim::hosts::Host;
+
+/// Who led a term, in which of its starts, and the log it began with.
+struct Reign {
+    leader: Member,
+    boot: Boot,
+    log: Log,
+}
+
+/// See the module's header.
+#[derive(Default)]
+pub struct Ledger {
+    /// Entry `i` at `i - 1`, and the least term in which a node took it for committed.
+    committed: Vec<(Entry, Term)>,
+    memberships: Vec<(Index, Membership)>,
+    reigns: BTreeMap<Term, Reign>,
+    /// Members whose disk was wiped, or put back: their promises are void.
+    pub forgetful: BTreeSet<Member>,
+    boots: BTreeMap<Member, Boot>,
+    cluster: Option<ClusterId>,
+}
+
+impl Ledger {
+    /// The last committed entry.
+    pub fn committed(&self) -> Index {
+        Index(self.committed.len() as u64)
+    }
+
+    /// The committed entry at an index.
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        let at = usize::try_from(index.0.checked_sub(1)?).ok()?;
+        self.committed.get(at).map(|(entry, _)| entry)
+    }
+
+    /// The committed voters, and since which entry.
+    pub fn membership(&self) -> Option<&(Index, Membership)> {
+        self.memberships.last()
+    }
+
+    pub fn voters(&self) -> &[Member] {
+        self.memberships.last().map_or(&[], |(_, membership)| &membership.voters)
+    }
+
+    /// A process started.
+    pub fn starts(&mut self, host: usize, me: Member, boot: Boot) {
+        let before = self.boots.insert(me, boot);
+        let forgets = self.forgetful.contains(&me);
+        ensure!(NoFalseClaims, forgets || before < Some(boot), "host {host} starts as boot {boot} of {me} once more");
+    }
+
+    /// A node took what is between `before` and its commit index for committed. Gives what is news.
+    pub fn commit_moved(&mut self, node: &Node, disk: &Disk, before: Index) -> Vec<Entry> {
+        let after = node.commit();
+        ensure!(CommittedForever, after > before, "the commit index of {} falls from {before} to {after}", node.me());
+        let term = node.hard_state().term;
+        let mut news = Vec::new();
+        for index in (before.0 + 1..=after.0).map(Index) {
+            let in_memory = node.log().entries(index, index, 1).and_then(|mut one| one.pop());
+            let on_disk = || disk.entry(index).filter(|e| node.log().term_at(index) == Some(e.term)).cloned();
+            let Some(entry) = in_memory.or_else(on_disk) else {
+                ensure!(LogsAgree, false, "{} takes {index} for committed, but lacks it", node.me());
+                return news;
+            };
+            news.extend(self.commits(node.me(), term, entry));
+        }
+        news
+    }
+
+    fn commits(&mut self, who: Member, term: Term, entry: Entry) -> Option<Entry> {
+        let at = usize::try_from(entry.index.0 - 1).expect("fits");
+        if let Some((known, in_term)) = self.committed.get_mut(at) {
+            *in_term = term.min(*in_term);
+            ensure!(CommittedForever, *known == entry, "{who} commits {entry:?}, but before it was {known:?}");
+            return None;
+        }
+        ensure!(LogsAgree, at == self.committed.len(), "{who} commits {} before what precedes it", entry.index);
+        match &entry.body {
+            Body::Founding(record) => {
+                ensure!(OneFounding, self.cluster.is_none(), "a second founding record is committed: {record:?}");
+                self.cluster = Some(record.cluster);
+                let first = Membership { voters: record.members.clone(), removed: Vec::new() };
+                self.memberships.push((entry.index, first));
+            }
+            Body::Membership(membership) => self.memberships.push((entry.index, membership.clone())),
+            Body::Noop | Body::Command(_) => {}
+        }
+        self.committed.push((entry.clone(), term));
+        Some(entry)
+    }
+
+    /// A leader's commit index moved: a majority of its voters must hold it on their disks.
+    pub fn commit_is_durable(&self, node: &Node, hosts: &[Host]) {
+        let index = node.commit();
+        let term = node.log().term_at(index);
+        let held = self.holders(node.voters(), hosts, index, term);
+        let (me, voters) = (node.me(), node.voters().len());
+        ensure!(MajorityHolds, held * 2 > voters, "{me} commits {index}, which {held} of {voters} voters hold");
+    }
+
+    /// A client was told of this entry.
+    pub fn is_held_by_majority(&self, hosts: &[Host], index: Index) {
+        let Some(entry) = self.entry(index) else {
+            ensure!(MajorityHolds, false, "a client is told of {index}, which nobody committed");
+            return;
+        };
+        // A membership is in force when it is appended: it decides what is committed in front of it, too.
+        let first = self.memberships.partition_point(|(at, _)| *at <= index).saturating_sub(1);
+        let known = self.memberships[first..].iter().map(|(_, membership)| &membership.voters[..]);
+        let in_force = hosts.iter().filter_map(|h| h.replica.as_ref()).map(|r| r.node.voters());
+        let held = |voters: &[Member]| self.holders(voters, hosts, index, Some(entry.term)) * 2 > voters.len();
+        ensure!(MajorityHolds, known.chain(in_force).any(held), "a client is told of {index}, which a minority holds");
+    }
+
+    fn holders(&self, voters: &[Member], hosts: &[Host], index: Index, term: Option<Term>) -> usize {
+        let holds = |member: &&Member| {
+            self.forgetful.contains(member)
+                || hosts.iter().any(|h| h.disk.me == **member && term.is_some() && h.disk.term_at(index) == term)
+        };
+        voters.iter().filter(holds).count()
+    }
+
+    /// A node leads: alone in its term, with everything that earlier terms committed, and with durable votes.
+    pub fn leads(&mut self, node: &Node, boot: Boot, hosts: &[Host]) {
+        let (me, term) = (node.me(), node.hard_state().term);
+        if let Some(reign) = self.reigns.get(&term) {
+            let same = (reign.leader, reign.boot) == (me, boot);
+            ensure!(OneLeader, same, "{me} and {} both lead term {term}", reign.leader);
+            return;
+        }
+        self.reigns.insert(term, Reign { leader: me, boot, log: node.log().clone() });
+        // Who is elected late, in a term that is over, need not have what a later term committed.
+        for (entry, _) in self.committed.iter().filter(|(_, in_term)| *in_term < term) {
+            let here = node.log().term_at(entry.index);
+            ensure!(
+                CommittedForever,
+                here == Some(entry.term),
+                "{me} leads term {term} without committed {}",
+                entry.index
+            );
+        }
+        let gave = |d: &Disk| d.hard.term > term || d.hard.term == term && d.hard.vote == Some(me);
+        let votes = |m: &&Member| self.forgetful.contains(m) || hosts.iter().any(|h| h.disk.me == **m && gave(&h.disk));
+        let (votes, voters) = (node.voters().iter().filter(votes).count(), node.voters().len());
+        ensure!(OneLeader, votes * 2 > voters, "{me} leads term {term} with {votes} durable votes of {voters}");
+    }
+
+    /// Whether a follower's disk may say in `term` that its log is the leader's up to `matched`.
+    pub fn is_leaders_log(&self, disk: &Disk, term: Term, matched: Index) -> bool {
+        let Some(reign) = self.reigns.get(&term) else { return false };
+        let expected = if matched <= reign.log.last() { reign.log.term_at(matched) } else { Some(term) };
+        disk.term_at(matched) == expected
+    }
+
+    /// Entries go to a state: they must be on the disk, and committed.
+    pub fn applies(&self, disk: &Disk, entries: &[Entry]) {
+        for entry in entries {
+            let (me, index) = (disk.me, entry.index);
+            ensure!(NoFalseClaims, disk.entry(index) == Some(entry), "{me} applies {index}, which its disk lacks");
+            ensure!(LogsAgree, self.entry(index) == Some(entry), "{me} applies {entry:?}, which nobody committed");
+        }
+    }
+
+    /// A replica is told that its disk is an old copy.
+    pub fn told_to_start_anew(&self, me: Member) {
+        ensure!(NoFalseAlarm, self.forgetful.contains(&me), "{me} is told so, and its disk is whole");
+    }
+}

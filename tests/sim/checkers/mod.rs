@@ -1,0 +1,156 @@
+//! What must hold, whatever happens: written apart from the code it judges.
+//!
+//! - [`ledger`]: what was committed, who led, and on whose disks it is;
+//! - [`frames`]: what a replica says is on its disk;
+//! - [`model`]: what the committed log means, by a reader of its text that shares no code with the product's;
+//! - [`requests`]: what clients were answered, against the model;
+//! - [`history`]: a few requests at a time, without any index: is there an order that explains them?
+//! - [`service`]: does a healthy majority serve?
+//!
+//! Every check panics with the law that was broken, and what broke it.
+
+mod frames;
+mod history;
+mod ledger;
+mod model;
+mod requests;
+mod service;
+
+use std::fmt;
+
+use plainsong::consensus::{Index, Role, Standing};
+use plainsong::machine::Applied;
+
+pub use history::{History, Token};
+pub use ledger::Ledger;
+pub use model::{Fate, Model};
+pub use requests::Requests;
+pub use service::Service;
+
+use super::hosts::Host;
+
+/// What is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Law {
+    OneLeader,
+    LogsAgree,
+    CommittedForever,
+    MajorityHolds,
+    NoFalseClaims,
+    OneFounding,
+    SameState,
+    ExactlyOnce,
+    Refusals,
+    Linearizable,
+    Mailbox,
+    Serves,
+    NoFalseAlarm,
+}
+
+impl fmt::Display for Law {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Law::OneLeader => "one leader a term",
+            Law::LogsAgree => "logs agree up to commit",
+            Law::CommittedForever => "committed never changes",
+            Law::MajorityHolds => "a majority's disks hold what is committed",
+            Law::NoFalseClaims => "no frame claims what the disk does not hold",
+            Law::OneFounding => "a cluster is founded once",
+            Law::SameState => "equal states at equal indexes",
+            Law::ExactlyOnce => "exactly once",
+            Law::Refusals => "what is refused never takes effect",
+            Law::Linearizable => "linearizable",
+            Law::Mailbox => "mailboxes hold what was acknowledged",
+            Law::Serves => "a healthy majority serves",
+            Law::NoFalseAlarm => "no healthy replica is told to start anew",
+        })
+    }
+}
+
+/// A law is broken.
+#[track_caller]
+pub fn broken(law: Law, what: impl fmt::Display) -> ! {
+    panic!("[{law}] {what}")
+}
+
+/// `ensure!(law, condition, "what {}", …)`.
+macro_rules! ensure {
+    ($law:ident, $holds:expr, $($what:tt)+) => {
+        if !$holds {
+            $crate::sim::checkers::broken($crate::sim::checkers::Law::$law, format!($($what)+));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// All checkers, and what they share.
+#[derive(Default)]
+pub struct Judge {
+    pub ledger: Ledger,
+    pub model: Model,
+    pub requests: Requests,
+    pub history: History,
+    pub service: Service,
+    /// The digest after each entry, by whoever applied it first.
+    digests: Vec<u64>,
+}
+
+impl Judge {
+    /// A replica took a turn: its commit index was `before`.
+    pub fn turned(&mut self, hosts: &[Host], host: usize, before: Index) {
+        let Some(replica) = &hosts[host].replica else { return };
+        let node = &replica.node;
+        if node.commit() == before {
+            return;
+        }
+        for entry in self.ledger.commit_moved(node, &hosts[host].disk, before) {
+            let effect = self.model.commits(&entry);
+            if let Some((op, index)) = effect {
+                self.requests.took_effect(op, index);
+            }
+        }
+        if node.standing().role == Role::Leader {
+            self.ledger.commit_is_durable(node, hosts);
+        }
+    }
+
+    /// A replica's role, term or leader changed.
+    pub fn stands(&mut self, hosts: &[Host], host: usize, standing: Standing) {
+        self.service.term(standing.term);
+        if standing.role == Role::Leader
+            && let Some(replica) = &hosts[host].replica
+            && replica.node.standing().role == Role::Leader
+        {
+            self.ledger.leads(&replica.node, replica.run.boot, hosts);
+        }
+    }
+
+    /// A replica applied an entry.
+    pub fn applied(&mut self, host: usize, index: Index, applied: &Applied, digest: u64) {
+        let at = usize::try_from(index.0 - 1).expect("fits");
+        let fate = self.model.fate(index);
+        ensure!(LogsAgree, fate.is_some(), "host {host} applies {index}, which nobody committed");
+        if let Some(fate) = fate {
+            let same = match (fate, applied) {
+                (Fate::Nothing, Applied::Nothing) | (Fate::Skipped, Applied::Skipped { .. }) => true,
+                (Fate::Done(expected), Applied::Done { outcome, .. }) => expected.is(outcome),
+                _ => false,
+            };
+            ensure!(SameState, same, "entry {index}: {applied:?} on host {host}, but {fate:?} was expected");
+        }
+        match self.digests.get(at) {
+            Some(known) => ensure!(SameState, *known == digest, "host {host} has another state after {index}"),
+            None => {
+                // A state that was restored may begin behind what others applied, never ahead of it.
+                ensure!(SameState, at == self.digests.len(), "{index} is applied before what is in front of it");
+                self.digests.push(digest);
+            }
+        }
+    }
+
+    /// A client was answered with what rests on this entry: it must be safe, and later reads must hold it.
+    pub fn acknowledges(&mut self, hosts: &[Host], index: Index) {
+        self.ledger.is_held_by_majority(hosts, index);
+        self.requests.floor = self.requests.floor.max(index);
+    }
+}

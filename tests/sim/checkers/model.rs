@@ -1,0 +1,254 @@
+//! What the committed log means: a second reader of its text, that shares no code with `machine` and `chat`.
+//!
+//! It keeps every account and message that ever was with the index at which it came and went, so that it can say what
+//! a read at any index must show. The requests that clients make carry their number (`m17` as a text, `a17` as an ack's
+//! key, `$sim$17` as a password's hash), so that each effect is told from every other.
+
+use std::collections::{BTreeMap, HashMap};
+
+use plainsong::consensus::{Body, Entry, Index};
+
+/// What an entry comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// No command.
+    Nothing,
+    /// Out of its turn: no effect.
+    Skipped,
+    /// Had its turn.
+    Done(Res),
+}
+
+/// What a command comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Res {
+    Created(u64),
+    Deleted,
+    Sent { id: u64, online: bool },
+    Acked(u64),
+    Marked,
+    Refused(&'static str),
+}
+
+impl Res {
+    /// Whether the product says the same.
+    pub fn is(&self, outcome: &chat::Outcome) -> bool {
+        match (self, outcome) {
+            (Res::Created(mine), chat::Outcome::Created(id)) => *mine == id.0,
+            (Res::Deleted, chat::Outcome::Deleted) | (Res::Marked, chat::Outcome::Marked) => true,
+            (Res::Sent { id: mine, online: here }, chat::Outcome::Sent { id, online }) => {
+                (*mine, *here) == (id.0, *online)
+            }
+            (Res::Acked(mine), chat::Outcome::Acked(id)) => *mine == id.0,
+            (Res::Refused(code), chat::Outcome::Refused(refusal)) => refusal.code.to_string() == *code,
+            _ => false,
+        }
+    }
+}
+
+/// One message to an account.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    pub id: u64,
+    pub text: String,
+    /// From this index on it is not undelivered any more.
+    delivered: u64,
+}
+
+/// One account that lives or lived.
+#[derive(Clone, Debug)]
+struct Owner {
+    name: String,
+    deleted: u64,
+    mail: Vec<Mail>,
+    keys: HashMap<String, (String, Res)>,
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// Who proposed: (id, incarnation, boot, number).
+type Origin = (String, u64, u64);
+
+/// See the module's header.
+#[derive(Default)]
+pub struct Model {
+    fates: Vec<Fate>,
+    by_origin: HashMap<Origin, Index>,
+    streams: BTreeMap<String, (u64, u64)>,
+    living: BTreeMap<String, u64>,
+    owners: BTreeMap<u64, Owner>,
+}
+
+impl Model {
+    /// What the committed entry comes to.
+    pub fn fate(&self, index: Index) -> Option<&Fate> {
+        self.fates.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+    }
+
+    /// Where the proposal of that number had its turn.
+    pub fn turn_of(&self, member: &str, boot: u64, n: u64) -> Option<Index> {
+        self.by_origin.get(&(member.to_owned(), boot, n)).copied()
+    }
+
+    /// One more entry is committed. Gives the number of the request that took effect by it.
+    pub fn commits(&mut self, entry: &Entry) -> Option<(usize, Index)> {
+        let mut effect = None;
+        let fate = match &entry.body {
+            Body::Noop | Body::Founding(_) | Body::Membership(_) => Fate::Nothing,
+            Body::Command(bytes) => {
+                let line = std::str::from_utf8(bytes).expect("clients of this simulation send text");
+                self.command(entry.index, line, &mut effect)
+            }
+        };
+        self.fates.push(fate);
+        effect.map(|op| (op, entry.index))
+    }
+
+    fn command(&mut self, index: Index, line: &str, effect: &mut Option<usize>) -> Fate {
+        let online = line.starts_with('+');
+        let (origin, command) = line[1..].split_once('|').expect("an origin and a command");
+        let mut words = origin.rsplitn(3, '.');
+        let mut next = || words.next().expect("member.boot.n");
+        let (n, boot, member) = (next(), next(), words.next().expect("a member"));
+        let (n, boot): (u64, u64) = (n.parse().expect("a number"), boot.parse().expect("a number"));
+        let (last_boot, last) = self.streams.get(member).copied().unwrap_or((0, 0));
+        let expected = if boot > last_boot { 1 } else { last + 1 };
+        if boot < last_boot || n != expected {
+            return Fate::Skipped;
+        }
+        self.streams.insert(member.to_owned(), (boot, n));
+        self.by_origin.insert((member.to_owned(), boot, n), index);
+        Fate::Done(self.act(index.0, online, command, effect))
+    }
+
+    fn act(&mut self, index: u64, online: bool, command: &str, effect: &mut Option<usize>) -> Res {
+        if let Some(create) = command.strip_prefix("|1|") {
+            let (name, hash) = create.split_once("|$sim$").expect("a name and a tag");
+            return self.create(index, name, hash, effect);
+        }
+        if let Some(marks) = command.strip_prefix("|mark|") {
+            for mark in marks.split(';').filter(|m| !m.is_empty()) {
+                let (account, ranges) = mark.split_once(':').expect("an account and ranges");
+                self.mark(account.parse().expect("a number"), ranges, index - 1, index);
+            }
+            return Res::Marked;
+        }
+        let (speaker, request) = command.split_once('|').expect("a speaker");
+        let (name, id) = speaker.rsplit_once('#').expect("name#id");
+        let id: u64 = id.parse().expect("a number");
+        let lives = self.living.get(name) == Some(&id);
+        if request == "4" {
+            return if lives { self.delete(name, id, index) } else { Res::Refused("NO_SUCH_USER") };
+        }
+        if !lives {
+            return Res::Refused("NOT_LOGGED_IN");
+        }
+        let (key, words) = match request.strip_prefix('@') {
+            Some(keyed) => keyed.split_once('|').map(|(key, words)| (Some(key), words)).expect("a key"),
+            None => (None, request),
+        };
+        // The ranges of an ack are no part of the request.
+        let same = if words.starts_with("9|") { words.rsplit_once('|').expect("ranges").0 } else { words };
+        if let Some((before, res)) = key.and_then(|k| self.owners[&id].keys.get(k)) {
+            return if before == same { res.clone() } else { Res::Refused("KEY_REUSED") };
+        }
+        let res = match words.split_once('|') {
+            Some(("5", send)) => self.send(index, online, send, effect),
+            Some(("9", ack)) => self.ack(index, id, key, ack, effect),
+            _ => panic!("no such command: {command}"),
+        };
+        if let (Some(key), false) = (key, matches!(res, Res::Refused(_))) {
+            let owner = self.owners.get_mut(&id).expect("it lives");
+            owner.keys.insert(key.to_owned(), (same.to_owned(), res.clone()));
+        }
+        res
+    }
+
+    fn create(&mut self, index: u64, name: &str, tag: &str, effect: &mut Option<usize>) -> Res {
+        if self.living.contains_key(name) {
+            return Res::Refused("NAME_TAKEN");
+        }
+        *effect = tag.parse().ok();
+        self.living.insert(name.to_owned(), index);
+        let owner = Owner { name: name.to_owned(), deleted: NEVER, mail: Vec::new(), keys: HashMap::new() };
+        self.owners.insert(index, owner);
+        Res::Created(index)
+    }
+
+    fn delete(&mut self, name: &str, id: u64, index: u64) -> Res {
+        self.living.remove(name);
+        if let Some(owner) = self.owners.get_mut(&id) {
+            owner.deleted = index;
+        }
+        Res::Deleted
+    }
+
+    fn send(&mut self, index: u64, online: bool, send: &str, effect: &mut Option<usize>) -> Res {
+        let (to, text) = send.split_once('|').expect("a name and a text");
+        let Some(owner) = self.living.get(to).and_then(|id| self.owners.get_mut(id)) else {
+            return Res::Refused("NO_SUCH_USER");
+        };
+        *effect = text.strip_prefix('m').and_then(|n| n.parse().ok());
+        owner.mail.push(Mail { id: index, text: text.to_owned(), delivered: NEVER });
+        Res::Sent { id: index, online }
+    }
+
+    fn ack(&mut self, index: u64, id: u64, key: Option<&str>, ack: &str, effect: &mut Option<usize>) -> Res {
+        let (until, ranges) = ack.split_once('|').expect("an id and ranges");
+        let until: u64 = until.parse().expect("a number");
+        *effect = key.and_then(|k| k.strip_prefix('a')).and_then(|n| n.parse().ok());
+        self.mark(id, ranges, until.min(index - 1), index);
+        Res::Acked(until)
+    }
+
+    fn mark(&mut self, account: u64, ranges: &str, newest: u64, index: u64) {
+        let Some(owner) = self.owners.get_mut(&account).filter(|o| o.deleted == NEVER) else { return };
+        for range in ranges.split(',').filter(|r| !r.is_empty()) {
+            let (from, to) = range.split_once('-').expect("from-to");
+            let (from, to): (u64, u64) = (from.parse().expect("a number"), to.parse().expect("a number"));
+            for mail in owner.mail.iter_mut().filter(|m| m.delivered == NEVER) {
+                if (from..=to.min(newest)).contains(&mail.id) {
+                    mail.delivered = index;
+                }
+            }
+        }
+    }
+
+    // --- what a read at an index shows -------------------------------------------------------------------------
+
+    /// The account of a name.
+    pub fn account(&self, name: &str, at: Index) -> Option<u64> {
+        let lived = |(id, owner): (&u64, &Owner)| (owner.name == name && owner.deleted > at.0).then_some(*id);
+        self.owners.range(..=at.0).rev().find_map(lived)
+    }
+
+    /// Every name, in order.
+    pub fn names(&self, at: Index) -> Vec<&str> {
+        let lived = self.owners.range(..=at.0).filter(|(_, owner)| owner.deleted > at.0);
+        let mut names: Vec<&str> = lived.map(|(_, owner)| owner.name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The messages to an account, in order, delivered or not.
+    pub fn received(&self, account: u64, at: Index) -> impl Iterator<Item = &Mail> {
+        let owner = self.owners.get(&account).filter(|o| account <= at.0 && o.deleted > at.0);
+        owner.into_iter().flat_map(|o| &o.mail).take_while(move |mail| mail.id <= at.0)
+    }
+
+    /// The undelivered ones.
+    pub fn undelivered(&self, account: u64, at: Index) -> impl Iterator<Item = &Mail> {
+        self.received(account, at).filter(move |mail| mail.delivered > at.0)
+    }
+
+    /// The first message to an account after one.
+    pub fn after(&self, account: u64, id: u64) -> Option<&Mail> {
+        let mail = &self.owners.get(&account)?.mail;
+        mail.get(mail.partition_point(|m| m.id <= id))
+    }
+
+    /// Every account that lives after all that is committed.
+    pub fn living(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.living.iter().map(|(name, id)| (name.as_str(), *id))
+    }
+}

@@ -1,0 +1,48 @@
+//! A healthy majority serves, whatever the others do: a leader with a hung disk is replaced, a quorum that comes back is
+//! used, and a bad link does not make terms climb for ever.
+
+use plainsong::consensus::{Index, Term};
+
+use super::ensure;
+use crate::sim::world::{SECOND, Time};
+
+/// Within this time of being whole and connected, a majority has committed something new. Clients that wait at a replica
+/// that is cut off need their whole timeout to move on.
+const PATIENCE: Time = 9 * SECOND;
+/// So many terms a second are too many, in whatever weather.
+const TERMS_A_SECOND_MAX: u64 = 12;
+const TERMS_FREE: u64 = 40;
+
+/// See the module's header.
+#[derive(Default)]
+pub struct Service {
+    healthy: Option<Vec<usize>>,
+    since: Time,
+    committed: Index,
+    term: Term,
+}
+
+impl Service {
+    /// Somebody is in a term.
+    pub fn term(&mut self, term: Term) {
+        self.term = self.term.max(term);
+    }
+
+    /// Who is healthy now, if they are a majority, connected, and have clients; and when something last went wrong.
+    pub fn look(&mut self, now: Time, healthy: Option<Vec<usize>>, disturbed: Time, committed: Index) {
+        let climbs = self.term.0 <= TERMS_FREE + TERMS_A_SECOND_MAX * (now / SECOND);
+        ensure!(Serves, climbs, "{} terms in {} s", self.term, now / SECOND);
+        let served = committed > self.committed;
+        if healthy != self.healthy || served || healthy.is_none() || disturbed > self.since {
+            (self.healthy, self.since, self.committed) = (healthy, now.max(disturbed), committed);
+            return;
+        }
+        let waited = now.saturating_sub(self.since) / 1_000;
+        ensure!(
+            Serves,
+            now.saturating_sub(self.since) < PATIENCE,
+            "hosts {:?} are whole and connected, and have committed nothing in {waited} ms",
+            self.healthy
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! Who is alive, as the Heartbeat actor sees it: the pulse links of one process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use plainsong::consensus::{ReplicaId, Role, Run, Standing};
+
+/// `heartbeat_interval_ms` times `max_missed_heartbeats`.
+const SILENCE_MAX: Duration = Duration::from_millis(250);
+
+/// See the module's header.
+pub struct Heart {
+    me: ReplicaId,
+    links: BTreeMap<ReplicaId, (Run, Instant)>,
+    leads: bool,
+    pub tick_is_out: bool,
+    living: BTreeSet<ReplicaId>,
+}
+
+impl Heart {
+    pub fn new(me: ReplicaId) -> Self {
+        Self { me, links: BTreeMap::new(), leads: false, tick_is_out: false, living: BTreeSet::new() }
+    }
+
+    /// The interval has passed. Returns whether a round of pulses is to be asked for.
+    pub fn tick(&mut self) -> bool {
+        let asks = self.leads && !self.tick_is_out;
+        self.tick_is_out |= asks;
+        asks
+    }
+
+    /// Who lives, if that has changed.
+    pub fn news(&mut self, now: Instant) -> Option<BTreeSet<ReplicaId>> {
+        let answers = |heard: Instant| !self.leads || now.duration_since(heard) <= SILENCE_MAX;
+        let mut living: BTreeSet<ReplicaId> =
+            self.links.iter().filter(|(_, (_, heard))| answers(*heard)).map(|(id, _)| *id).collect();
+        living.insert(self.me);
+        (living != self.living).then(|| {
+            self.living = living.clone();
+            living
+        })
+    }
+
+    /// A pulse link is up. Gives the run that it shows to be over.
+    pub fn attach(&mut self, id: ReplicaId, run: Run, now: Instant) -> Option<Run> {
+        self.links.insert(id, (run, now)).map(|(before, _)| before).filter(|before| *before != run)
+    }
+
+    /// A pulse link ended: gives the run at its other end.
+    pub fn ended(&mut self, id: ReplicaId) -> Option<Run> {
+        self.links.remove(&id).map(|(run, _)| run)
+    }
+
+    /// Lines came over a pulse link.
+    pub fn heard(&mut self, id: ReplicaId, now: Instant) {
+        if let Some((_, heard)) = self.links.get_mut(&id) {
+            *heard = now;
+        }
+    }
+
+    pub fn standing(&mut self, standing: Standing, now: Instant) {
+        let leads = standing.role == Role::Leader;
+        if leads && !self.leads {
+            self.links.values_mut().for_each(|(_, heard)| *heard = now);
+        }
+        self.leads = leads;
+    }
+}

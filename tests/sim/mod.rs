@@ -1,0 +1,38 @@
+//! The whole product in one thread: a cluster under simulated time, network, disks and clients, driven by one seed.
+//!
+//! Real: the core (`Node`, `Origin`), the tables and timers around it (`Requests`, `View`, `Online`, `Timers`), the
+//! machine and the chat's rules, and in some worlds the grammar between replicas. Simulated: time, sockets, disks,
+//! processes, and people. [`replica`] stands for the actors: it drives the real parts by the same steps as
+//! `src/actors/replicator` does.
+//!
+//! ```text
+//! clients ── asks ──> replica ── jobs ──> log, state        everything that takes time is an event in one queue,
+//!    ^                   │  └── lines ──> links ──> others     ordered by (time, number): see world.rs
+//!    └──── answers ──────┘
+//!              checkers/ look at what leaves each part, and know none of its code
+//! ```
+//!
+//! Left out: sessions' lines and their kernels (`src/actors/session` has its own tests), SQLite (a disk here is what its
+//! promises say), primary-backup.
+
+mod answers;
+mod carry;
+mod checkers;
+mod clients;
+mod connect;
+// The other simulation judges disks by one function more.
+#[allow(dead_code)]
+#[path = "../core_sim/disk.rs"]
+mod disk;
+mod faults;
+mod heart;
+mod hosts;
+pub mod hunt;
+mod net;
+mod replica;
+pub mod run;
+mod stores;
+pub mod style;
+mod talk;
+pub mod trace;
+mod world;

@@ -1,0 +1,429 @@
+//! One process: what the Replicator, Election and Heartbeat actors do around the pure parts, step for step.
+//!
+//! The names are those of `src/actors/replicator`, and so is the order: a handler translates, a *turn* sends what can
+//! be sent, takes the node's duties and carries them out. What leaves goes into `out`, in the order in which it leaves:
+//! a process that dies in the middle of a turn has done a prefix of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use chat::{AccountId, IdRange, Name};
+use plainsong::actors::election::timers::Timers;
+use plainsong::actors::internal::{FromElection, FromLog};
+use plainsong::actors::messages::{Ask, News, SessionId, Slot};
+use plainsong::actors::replicator::presence::Online;
+use plainsong::actors::replicator::requests::Requests;
+use plainsong::actors::replicator::view::View;
+use plainsong::actors::store::{LogJob, StateJob, StateNews};
+use plainsong::consensus::founding::Introduction;
+use plainsong::consensus::{
+    Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Standing, Term, Ticket,
+};
+use plainsong::machine;
+use plainsong::wire::{PeerLine, Presence};
+
+use super::heart::Heart;
+
+pub const ELECTION_MIN: Duration = Duration::from_millis(250);
+pub const ELECTION_MAX: Duration = Duration::from_millis(500);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(3_000);
+const ORIGIN_BYTES_MAX: usize = 16 << 20;
+const FORWARD_BYTES_MAX: usize = 1 << 20;
+const HEARD_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What a process finds in its inbox.
+#[derive(Debug)]
+pub enum Mail {
+    Up(Introduction),
+    Down(ReplicaId),
+    Lines(Member, Vec<PeerLine>),
+    PulseDue,
+    Living(BTreeSet<ReplicaId>),
+    Election(FromElection),
+    Log(FromLogNews),
+    State(Vec<Told>),
+    Opened(SessionId),
+    Closed(SessionId),
+    Submit(SessionId, Asks),
+    ProposeMarks,
+    Sweep,
+    HandOver,
+}
+
+/// Requests, printable: when they arrived is a real clock's time, and differs from run to run.
+pub struct Asks(pub Vec<Ask>);
+
+impl std::fmt::Debug for Asks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|ask| write!(f, "{:?} {:?}, ", ask.slot, ask.what))
+    }
+}
+
+/// `FromLog`, printable.
+pub struct FromLogNews(pub FromLog);
+
+impl std::fmt::Debug for FromLogNews {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            FromLog::Stored(ticket) => write!(f, "Stored({ticket})"),
+            FromLog::Loaded(reader, entries) => write!(f, "Loaded({reader:?}, {} entries)", entries.len()),
+            FromLog::DiskFull(full) => write!(f, "DiskFull({full})"),
+        }
+    }
+}
+
+/// What the state says, printable.
+pub struct Told(pub StateNews);
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            StateNews::Applied { until, own, .. } => write!(f, "Applied(to {until}, {} own)", own.len()),
+            StateNews::Answer(number, answer, applied) => write!(f, "Answer({number}, {answer:?}, at {applied})"),
+        }
+    }
+}
+
+/// What an answer rests on, for the checkers.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof {
+    /// This number of that run's stream.
+    Write(machine::Origin),
+    /// The state, when it had applied so far.
+    Read(Index),
+    /// Neither: a refusal, a push, something local.
+    None,
+}
+
+/// What leaves a process.
+pub enum Out {
+    Log(LogJob),
+    State(StateJob),
+    Lines(ReplicaId, Vec<PeerLine>),
+    Pulse(ReplicaId, Vec<PeerLine>),
+    Tell(SessionId, News, Proof),
+    Standing(Standing),
+    GatherMarks,
+    EndRestored,
+}
+
+/// See the module's header.
+pub struct Replica {
+    pub me: Member,
+    pub run: Run,
+    pub node: Node,
+    pub origin: Origin,
+    pub requests: Requests,
+    pub online: Online,
+    pub view: View,
+    pub timers: Timers,
+    pub heart: Heart,
+    ids: Vec<ReplicaId>,
+    pub inbox: Vec<Mail>,
+    pub turn_due: bool,
+    pub sessions: BTreeMap<SessionId, Option<(Name, AccountId)>>,
+    pub marks: BTreeMap<AccountId, Vec<IdRange>>,
+    pub marks_wait: Vec<(SessionId, Slot)>,
+    pub marks_since: Option<Instant>,
+    to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
+    pub storing: VecDeque<(Ticket, Instant)>,
+    pub disk_full: bool,
+    pub handed: Index,
+    sent_to: Option<(Term, ReplicaId)>,
+    heard_leader: bool,
+    told_heard: Option<Instant>,
+    /// As of the last turn: what a handshake shows.
+    pub introduction: Introduction,
+    pub now: Instant,
+    pub clock: u64,
+    pub random: f64,
+    pub out: Vec<Out>,
+}
+
+impl Replica {
+    pub fn new(node: Node, run: Run, ids: Vec<ReplicaId>, now: Instant) -> Self {
+        let me = node.me();
+        let addresses: BTreeMap<ReplicaId, String> = ids.iter().map(|id| (*id, String::new())).collect();
+        Self {
+            me,
+            run,
+            handed: node.applied(),
+            introduction: node.introduction(),
+            node,
+            origin: Origin::default(),
+            requests: Requests::new(),
+            online: Online::default(),
+            view: View::new(me.id, addresses, now),
+            timers: Timers::new(me.id, ELECTION_MIN, ELECTION_MAX),
+            heart: Heart::new(me.id),
+            ids,
+            inbox: Vec::new(),
+            turn_due: false,
+            sessions: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            marks_wait: Vec::new(),
+            marks_since: None,
+            to_peers: BTreeMap::new(),
+            storing: VecDeque::new(),
+            disk_full: false,
+            sent_to: None,
+            heard_leader: false,
+            told_heard: None,
+            now,
+            clock: 0,
+            random: 0.0,
+            out: Vec::new(),
+        }
+    }
+
+    /// Handles everything that has come, then takes one turn.
+    pub fn wake(&mut self, now: Instant, clock: u64, random: f64) {
+        (self.now, self.clock, self.random) = (now, clock, random);
+        for mail in std::mem::take(&mut self.inbox) {
+            self.handle(mail);
+        }
+        self.turn();
+    }
+
+    fn handle(&mut self, mail: Mail) {
+        match mail {
+            Mail::Up(peer) => self.peer_up(peer),
+            Mail::Down(id) => {
+                self.view.link_down(id, self.now);
+                self.online.lost(id);
+                self.to_peers.remove(&id);
+                self.step(Input::LinkDown(id));
+            }
+            Mail::Lines(from, lines) => self.heard_from(from, lines),
+            Mail::PulseDue => {
+                self.watch_disk();
+                self.step(Input::PulseDue);
+                self.heart.tick_is_out = false;
+            }
+            Mail::Living(living) => self.view.living(living),
+            Mail::Election(news) => self.step(match news {
+                FromElection::Campaign => Input::Campaign,
+                FromElection::LeaderQuiet => Input::LeaderQuiet,
+                FromElection::QuorumCheckDue => Input::QuorumCheckDue,
+            }),
+            Mail::Log(FromLogNews(news)) => self.log_says(news),
+            Mail::State(news) => news.into_iter().for_each(|Told(one)| self.state_says(one)),
+            Mail::Opened(session) => {
+                self.sessions.insert(session, None);
+            }
+            Mail::Closed(session) => {
+                if let Some(name) = self.leave(session) {
+                    self.gone_offline(&name);
+                }
+                self.sessions.remove(&session);
+            }
+            Mail::Submit(session, Asks(asks)) => asks.into_iter().for_each(|ask| self.asked(session, ask)),
+            Mail::ProposeMarks => self.propose_marks(),
+            Mail::Sweep => self.refuse_expired(),
+            Mail::HandOver => self.step(Input::HandOver),
+        }
+    }
+
+    pub fn step(&mut self, input: Input) {
+        self.node.step(self.clock, input);
+    }
+
+    fn turn(&mut self) {
+        loop {
+            self.send_writes();
+            self.ask_reads();
+            let duties = self.node.duties();
+            if duties.is_empty() {
+                break;
+            }
+            self.carry_out(duties);
+        }
+        self.query_state();
+        let recently = self.told_heard.is_some_and(|at| self.now.duration_since(at) < HEARD_INTERVAL);
+        if std::mem::take(&mut self.heard_leader) && !recently {
+            self.told_heard = Some(self.now);
+            self.timers.heard(self.now, self.random);
+        }
+        self.introduction = self.node.introduction();
+        for (id, lines) in std::mem::take(&mut self.to_peers) {
+            self.out.push(Out::Lines(id, lines));
+        }
+    }
+
+    // --- proposals and reads ---------------------------------------------------------------------------------
+
+    /// A command as number `n` of this run's stream.
+    pub fn payload(&self, n: u64, command: &str) -> Bytes {
+        let origin = machine::Origin { member: self.me, boot: self.run.boot, n };
+        machine::payload::encode(origin, command).freeze()
+    }
+
+    fn send_writes(&mut self) {
+        let Some((term, leader)) = self.view.destination(self.node.standing()) else { return };
+        if self.sent_to != Some((term, leader)) {
+            self.sent_to = Some((term, leader));
+            self.origin.send_again();
+            self.requests.ask_again();
+        }
+        while self.origin.bytes() < ORIGIN_BYTES_MAX {
+            let n = self.origin.next();
+            let Some(command) = self.requests.send_next(n) else { break };
+            let payload = self.payload(n, &command);
+            self.origin.offer(payload);
+        }
+        loop {
+            let payloads = self.origin.take_unsent(FORWARD_BYTES_MAX);
+            if payloads.is_empty() {
+                return;
+            }
+            if leader == self.me.id {
+                self.propose(payloads);
+            } else {
+                self.say(leader, PeerLine::Frame(Frame::Forward { term, payloads }));
+            }
+        }
+    }
+
+    fn propose(&mut self, payloads: Vec<Bytes>) {
+        let stamped = payloads
+            .into_iter()
+            .map(|payload| {
+                let online = machine::payload::recipient(&payload).is_some_and(|name| self.online.is_online(name));
+                let mut payload = BytesMut::from(&payload[..]);
+                machine::payload::stamp(&mut payload, online);
+                payload.freeze()
+            })
+            .collect();
+        self.step(Input::Propose(stamped));
+    }
+
+    fn ask_reads(&mut self) {
+        if self.view.destination(self.node.standing()).is_some()
+            && let Some(number) = self.requests.ask_reads()
+        {
+            self.step(Input::Read(number));
+        }
+    }
+
+    // --- links -----------------------------------------------------------------------------------------------
+
+    fn say(&mut self, to: ReplicaId, line: PeerLine) {
+        self.to_peers.entry(to).or_default().push(line);
+    }
+
+    pub fn tell_presence(&mut self, news: Option<Presence>) {
+        let Some(news) = news else { return };
+        let me = self.me.id;
+        for id in self.ids.clone().into_iter().filter(|id| *id != me) {
+            self.say(id, PeerLine::Presence(news.clone()));
+        }
+    }
+
+    pub fn gone_offline(&mut self, name: &Name) {
+        let news = self.online.leave(name);
+        self.tell_presence(news);
+    }
+
+    fn peer_up(&mut self, peer: Introduction) {
+        let id = peer.member.id;
+        self.view.link_up(id, self.now);
+        self.to_peers.remove(&id);
+        for mut news in self.online.all_here() {
+            // From a hash map: in another order in every run.
+            news.online.sort_unstable();
+            self.say(id, PeerLine::Presence(news));
+        }
+        if self.sent_to.is_some_and(|(_, leader)| leader == id) {
+            self.sent_to = None;
+        }
+        self.step(Input::LinkUp(peer));
+    }
+
+    fn heard_from(&mut self, from: Member, lines: Vec<PeerLine>) {
+        self.view.heard(from.id, self.now);
+        for line in lines {
+            match line {
+                PeerLine::Frame(Frame::Forward { term, payloads }) => {
+                    let standing = self.node.standing();
+                    if standing.role == Role::Leader && standing.term == term {
+                        self.propose(payloads);
+                    }
+                }
+                PeerLine::Frame(frame) => self.step(Input::Frame(from, frame)),
+                PeerLine::Presence(news) => self.online.heard(from.id, news),
+                PeerLine::News(news) => self.view.news(news),
+                PeerLine::Restored(member, run) => {
+                    if (member, run) == (self.me, self.run) {
+                        self.out.push(Out::EndRestored);
+                    }
+                }
+            }
+        }
+    }
+
+    // --- disks -----------------------------------------------------------------------------------------------
+
+    fn log_says(&mut self, news: FromLog) {
+        match news {
+            FromLog::Stored(ticket) => {
+                while self.storing.front().is_some_and(|(out, _)| *out <= ticket) {
+                    self.storing.pop_front();
+                }
+                self.step(Input::Stored(ticket));
+            }
+            FromLog::Loaded(reader, entries) => self.step(Input::Loaded(reader, entries)),
+            FromLog::DiskFull(full) => self.disk_full = full,
+        }
+    }
+
+    fn watch_disk(&mut self) {
+        let hangs = self.storing.front().is_some_and(|(_, at)| self.now.duration_since(*at) > ELECTION_MAX);
+        if hangs && self.node.standing().role == Role::Leader {
+            self.step(Input::Gray);
+        }
+    }
+
+    // --- duties ----------------------------------------------------------------------------------------------
+
+    fn carry_out(&mut self, duties: Vec<Duty>) {
+        for duty in duties {
+            match duty {
+                Duty::Persist(batch) => {
+                    self.storing.push_back((batch.ticket, self.now));
+                    self.out.push(Out::Log(LogJob::Persist(batch)));
+                }
+                Duty::Load(reader, from, to) => self.out.push(Out::Log(LogJob::Load(reader, from, to))),
+                Duty::Apply(entries) => {
+                    self.handed = entries.last().map_or(self.handed, |entry| entry.index);
+                    self.out.push(Out::State(StateJob::Apply(entries)));
+                }
+                Duty::Send(to, frame) => self.say(to, PeerLine::Frame(frame)),
+                Duty::Pulse(to, frame) => self.pulse(to, frame),
+                Duty::ReadReady(number, index) => self.requests.confirm(number, index),
+                Duty::HeardLeader => self.heard_leader = true,
+                Duty::Standing(standing) => self.stands(standing),
+                Duty::StandSoon => self.timers.stand_soon(self.now),
+                Duty::Founded(_) => {}
+                Duty::Voters(membership) => self.view.voters(&membership.voters),
+                Duty::RefuseRestored(member, run) => self.say(member.id, PeerLine::Restored(member, run)),
+            }
+        }
+    }
+
+    fn pulse(&mut self, to: ReplicaId, frame: Frame) {
+        let applied = self.node.applied();
+        let news = match frame {
+            Frame::Beat { .. } => self.view.spread(applied),
+            _ => vec![self.view.report(applied)],
+        };
+        self.out.push(Out::Pulse(to, vec![PeerLine::Frame(frame), PeerLine::News(news)]));
+    }
+
+    fn stands(&mut self, standing: Standing) {
+        self.view.standing(standing, self.now);
+        self.timers.standing(self.now, standing, self.random);
+        self.heart.standing(standing, self.now);
+        self.out.push(Out::Standing(standing));
+    }
+}

@@ -1,0 +1,149 @@
+//! One seed from its first event to its last: chaos, healing, rest, a last round of requests, and the final comparison.
+
+use chat::{AccountId, Answer, MessageId, Query};
+use plainsong::consensus::{ReplicaId, Term};
+use plainsong::machine::MachineStorage;
+
+use super::checkers::{Law, broken, ensure};
+use super::clients::name;
+use super::style::Style;
+use super::trace::Trace;
+use super::world::{MS, SECOND, Time, World, id};
+
+/// After the last fault, everything is at rest again within this much simulated time.
+const REST_MAX: Time = 20 * SECOND;
+/// After it, each replica serves a request within this time.
+const SERVED_MAX: Time = 3 * SECOND;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    pub simulated: Time,
+    pub events: u64,
+    pub committed: u64,
+    pub acknowledged: u64,
+    pub reads: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    pub histories: u64,
+}
+
+impl Summary {
+    /// Both together.
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            simulated: self.simulated + other.simulated,
+            events: self.events + other.events,
+            committed: self.committed + other.committed,
+            acknowledged: self.acknowledged + other.acknowledged,
+            reads: self.reads + other.reads,
+            refused: self.refused + other.refused,
+            unknown: self.unknown + other.unknown,
+            histories: self.histories + other.histories,
+        }
+    }
+}
+
+/// Runs a seed. Panics with what is broken.
+pub fn run(seed: u64, trace: Trace) -> (Summary, Trace) {
+    run_styled(seed, None, trace)
+}
+
+/// The same in a world of that style.
+pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Trace) {
+    let mut world = World::new(seed, style, trace);
+    world.run_until(world.style.chaos);
+    if world.style.long_outage {
+        world.long_outage();
+    }
+    world.heal();
+    world.run_until(world.now + 300 * MS);
+    world.clients_on = false;
+    (0..world.clients.len()).for_each(|client| world.hang_up(client));
+    rest(&mut world);
+    each_serves(&mut world);
+    rest(&mut world);
+    world.states_are_right();
+    world.judge.history.close();
+    let requests = &world.judge.requests;
+    let summary = Summary {
+        simulated: world.now,
+        events: world.happened,
+        committed: world.judge.ledger.committed().0,
+        acknowledged: requests.acknowledged,
+        reads: requests.reads,
+        refused: requests.refused,
+        unknown: requests.unknown,
+        histories: world.judge.history.judged,
+    };
+    world.note(|| format!("{summary:?}"));
+    (summary, world.trace)
+}
+
+fn rest(world: &mut World) {
+    let deadline = world.now + REST_MAX;
+    while let Some(unrest) = world.unrest() {
+        ensure!(Serves, world.now < deadline, "no rest {} ms after the last fault: {unrest}", REST_MAX / MS);
+        world.run_until(world.now + 20 * MS);
+    }
+}
+
+/// A client at each replica in turn creates an account, and speaks for it.
+fn each_serves(world: &mut World) {
+    for host in 0..world.style.hosts {
+        let deadline = world.now + SERVED_MAX;
+        world.connect_to(0, host);
+        world.look_up(0, name(&format!("z{host}")));
+        while world.clients[0].speaker.is_none() {
+            ensure!(Serves, world.now < deadline, "{} serves nobody: {:?}", id(host), world.clients[0]);
+            world.run_until(world.now + MS);
+        }
+        world.hang_up(0);
+    }
+}
+
+impl World {
+    /// Why the cluster is not at rest: nobody leads, logs differ, something waits. `None` once it is.
+    fn unrest(&self) -> Option<String> {
+        let mut leader: Option<(Term, ReplicaId)> = None;
+        for (host, there) in self.hosts.iter().enumerate() {
+            let who = id(host);
+            let Some(replica) = &there.replica else { return Some(format!("{who} is down")) };
+            let standing = replica.node.standing();
+            let Some(known) = standing.leader else { return Some(format!("{who} knows no leader")) };
+            if *leader.get_or_insert((standing.term, known)) != (standing.term, known) {
+                return Some(format!("{who} follows another leader"));
+            }
+            if !replica.node.voters().contains(&there.disk.me) {
+                return Some(format!("{} is no voter", there.disk.me));
+            }
+            let (last, commit, applied) = (replica.node.last(), replica.node.commit(), there.stores.state.applied());
+            if (last, commit, applied) != (self.judge.ledger.committed(), last, last) {
+                return Some(format!("{who}: last {last}, commit {commit}, applied {applied}"));
+            }
+            if !replica.origin.is_empty() || !replica.requests.is_empty() {
+                return Some(format!("{who}: {} proposals wait, and {:?}", replica.origin.len(), replica.requests));
+            }
+        }
+        None
+    }
+
+    /// All states are the same, and what the model says they are.
+    fn states_are_right(&self) {
+        let at = self.judge.ledger.committed();
+        let first = &self.hosts[0].stores.state;
+        for (host, there) in self.hosts.iter().enumerate() {
+            ensure!(SameState, there.stores.state == *first, "{} and {} differ after {at}", id(host), id(0));
+        }
+        for (name, account) in self.judge.model.living() {
+            let (account, limit, bytes_max) = (AccountId(account), usize::MAX, usize::MAX);
+            let query = Query::Received { account, after: MessageId(0), limit, bytes_max };
+            let Ok(Answer::Received { messages, .. }) = chat::answer(first, &query) else {
+                broken(Law::Mailbox, format!("{name} cannot be read"));
+            };
+            let told: Vec<u64> = messages.iter().map(|m| m.id.0).collect();
+            let all: Vec<u64> = self.judge.model.received(account.0, at).map(|m| m.id).collect();
+            ensure!(Mailbox, told == all, "{name} holds {told:?}, and was sent {all:?}");
+        }
+    }
+}

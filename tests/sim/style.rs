@@ -1,0 +1,71 @@
+//! What a seed's world is like: how large, how fast, and which faults it knows. Not every world has every fault: one in
+//! which everything fails tests little else.
+
+use fastrand::Rng;
+
+use super::faults::{ALL, Fault};
+use super::world::{MS, SECOND, Time};
+
+/// See the module's header.
+#[derive(Clone, Debug)]
+pub struct Style {
+    pub hosts: usize,
+    pub clients: usize,
+    pub faults: Vec<Fault>,
+    /// Lines between replicas are printed and read back.
+    pub printed_lines: bool,
+    pub turn_delay_max: Time,
+    pub fsync_max: Time,
+    pub apply_max: Time,
+    pub think_max: Time,
+    pub fault_pause_max: Time,
+    /// Start-up happens in this time: an empty replica may start first, and alone.
+    pub start_max: Time,
+    /// A host whose start takes longer: it is not there when the others found, or try to.
+    pub late_host: Option<Time>,
+    /// How long faults happen.
+    pub chaos: Time,
+    /// A majority is gone for ten minutes.
+    pub long_outage: bool,
+}
+
+impl Style {
+    pub fn draw(rng: &mut Rng) -> Self {
+        let share = rng.u8(30..255);
+        let hosts = if rng.u8(..) < 190 { 3 } else { 5 };
+        Self {
+            hosts,
+            clients: rng.usize(3..8),
+            faults: ALL.into_iter().filter(|_| rng.u8(..) < share).collect(),
+            printed_lines: rng.u8(..) < 40,
+            turn_delay_max: if rng.bool() { 100 } else { 3 * MS },
+            fsync_max: if rng.bool() { MS } else { 12 * MS },
+            apply_max: if rng.bool() { 500 } else { 20 * MS },
+            think_max: rng.u64(10 * MS..150 * MS),
+            fault_pause_max: rng.u64(100 * MS..2_000 * MS),
+            start_max: rng.u64(10 * MS..800 * MS),
+            late_host: (rng.u8(..) < 30).then(|| rng.u64(SECOND..3 * SECOND)),
+            chaos: rng.u64(3 * SECOND..15 * SECOND),
+            long_outage: rng.u8(..) < 3,
+        }
+    }
+
+    /// Three replicas, fifty requests a second, no faults: for measuring speed.
+    pub fn plain(chaos: Time) -> Self {
+        Self {
+            hosts: 3,
+            clients: 5,
+            faults: Vec::new(),
+            printed_lines: false,
+            turn_delay_max: 100,
+            fsync_max: MS,
+            apply_max: 500,
+            think_max: 180 * MS,
+            fault_pause_max: SECOND,
+            start_max: 10 * MS,
+            late_host: None,
+            chaos,
+            long_outage: false,
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The simulated world: one queue of events ordered by (time, number), and who lives in it.
+//!
+//! Everything that takes time is an event. `life` names the process that an event was meant for: what is meant for a dead
+//! one does not happen. A paused process finds what came meanwhile, in order, when it goes on.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use plainsong::actors::messages::{News, SessionId};
+use plainsong::consensus::{ReplicaId, Run};
+
+use super::checkers::Judge;
+use super::clients::Client;
+use super::hosts::Host;
+use super::net::{Net, Wire};
+use super::replica::{Mail, Proof};
+use super::style::Style;
+use super::trace::Trace;
+
+/// Simulated microseconds.
+pub type Time = u64;
+
+pub const MS: Time = 1_000;
+pub const SECOND: Time = 1_000 * MS;
+/// How often it is looked at whether a healthy majority serves.
+const WATCH: Time = 250 * MS;
+
+/// What happens at some time.
+#[derive(Debug)]
+pub enum Event {
+    Wake { host: usize, life: u64 },
+    Post { host: usize, life: u64, mail: Box<Mail> },
+    LogDone { host: usize, life: u64 },
+    StateDone { host: usize, life: u64 },
+    Tick { host: usize, life: u64 },
+    Sweep { host: usize, life: u64 },
+    Timer { host: usize, life: u64 },
+    Probe { host: usize, life: u64, peer: usize, run: Run },
+    Dial { host: usize, life: u64, wire: Wire },
+    Up { host: usize, wire: Wire, generation: u64 },
+    Lost { host: usize, wire: Wire, generation: u64 },
+    BreakIfBlocked { wire: Wire, generation: u64 },
+    Deliver { to: usize, wire: Wire, generation: u64 },
+    Start { host: usize, down: u64 },
+    Kill { host: usize, life: u64 },
+    Client(usize),
+    Hear { client: usize, session: SessionId, news: Box<(News, Proof)> },
+    Cut { client: usize, session: SessionId },
+    Fault,
+    Watch,
+}
+
+struct Timed {
+    at: Time,
+    seq: u64,
+    event: Event,
+}
+
+impl PartialEq for Timed {
+    fn eq(&self, other: &Self) -> bool {
+        self.seq == other.seq
+    }
+}
+impl Eq for Timed {}
+impl PartialOrd for Timed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Timed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.seq).cmp(&(other.at, other.seq))
+    }
+}
+
+/// See the module's header.
+pub struct World {
+    pub now: Time,
+    epoch: Instant,
+    seq: u64,
+    events: BinaryHeap<Reverse<Timed>>,
+    pub happened: u64,
+    pub rng: Rng,
+    pub style: Style,
+    pub hosts: Vec<Host>,
+    pub net: Net,
+    /// Until when nothing passes from one host to another.
+    pub blocked: Vec<Vec<Time>>,
+    pub slow_net_until: Time,
+    pub lossy_pulses_until: Time,
+    /// A link that breaks again and again, until then.
+    pub clients: Vec<Client>,
+    pub sessions: u64,
+    pub witnesses: u64,
+    pub judge: Judge,
+    pub calm: bool,
+    pub clients_on: bool,
+    pub trace: Trace,
+}
+
+impl World {
+    pub fn new(seed: u64, style: Option<Style>, trace: Trace) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let drawn = Style::draw(&mut rng);
+        let style = style.unwrap_or(drawn);
+        let mut world = Self {
+            now: 0,
+            epoch: Instant::now(),
+            seq: 0,
+            events: BinaryHeap::new(),
+            happened: 0,
+            hosts: (0..style.hosts).map(|host| Host::new(host, &mut rng)).collect(),
+            net: Net::new(style.hosts),
+            blocked: vec![vec![0; style.hosts]; style.hosts],
+            slow_net_until: 0,
+            lossy_pulses_until: 0,
+            clients: (0..style.clients).map(Client::new).collect(),
+            sessions: 0,
+            witnesses: 0,
+            judge: Judge::default(),
+            calm: false,
+            clients_on: true,
+            trace,
+            rng,
+            style,
+        };
+        world.open();
+        world
+    }
+
+    fn open(&mut self) {
+        let style = self.style.clone();
+        self.note(|| format!("{style:?}"));
+        for host in 0..style.hosts {
+            let late = style.late_host.filter(|_| host == style.hosts - 1).unwrap_or(0);
+            let at = late + self.rng.u64(0..style.start_max);
+            self.after(at, Event::Start { host, down: 0 });
+        }
+        for client in 0..style.clients {
+            self.after(0, Event::Client(client));
+        }
+        self.after(500 * MS, Event::Fault);
+        self.after(WATCH, Event::Watch);
+    }
+
+    /// Schedules an event `after` from now.
+    pub fn after(&mut self, after: Time, event: Event) {
+        self.at(self.now + after, event);
+    }
+
+    /// Schedules an event.
+    pub fn at(&mut self, at: Time, event: Event) {
+        self.seq += 1;
+        self.events.push(Reverse(Timed { at, seq: self.seq, event }));
+    }
+
+    pub fn note(&mut self, what: impl FnOnce() -> String) {
+        self.trace.note(self.now, what);
+    }
+
+    /// What the monotonic clock shows.
+    pub fn instant(&self) -> Instant {
+        self.epoch + Duration::from_micros(self.now)
+    }
+
+    /// Runs until a time.
+    pub fn run_until(&mut self, end: Time) {
+        while self.events.peek().is_some_and(|next| next.0.at <= end) {
+            let Reverse(next) = self.events.pop().expect("peeked");
+            self.now = next.at;
+            self.happened += 1;
+            match self.waits(&next.event) {
+                Some(until) => self.at(until, next.event),
+                None => self.happens(next.event),
+            }
+        }
+        self.now = end;
+    }
+
+    /// Until when a pause, or a cut link, keeps an event from happening.
+    fn waits(&self, event: &Event) -> Option<Time> {
+        let (host, blocked) = match event {
+            Event::Wake { host, .. }
+            | Event::Post { host, .. }
+            | Event::LogDone { host, .. }
+            | Event::StateDone { host, .. }
+            | Event::Tick { host, .. }
+            | Event::Sweep { host, .. }
+            | Event::Timer { host, .. }
+            | Event::Probe { host, .. }
+            | Event::Dial { host, .. }
+            | Event::Up { host, .. }
+            | Event::Lost { host, .. } => (*host, 0),
+            Event::Deliver { to, wire, .. } => (*to, self.blocked[wire.peer_of(*to)][*to]),
+            Event::BreakIfBlocked { .. }
+            | Event::Start { .. }
+            | Event::Kill { .. }
+            | Event::Client(_)
+            | Event::Hear { .. }
+            | Event::Cut { .. }
+            | Event::Fault
+            | Event::Watch => return None,
+        };
+        let until = self.hosts[host].paused_until.max(blocked);
+        (until > self.now).then_some(until)
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Wake { host, life } => self.wake_due(host, life),
+            Event::Post { host, life, mail } => self.post(host, life, *mail),
+            Event::LogDone { host, life } => self.log_done(host, life),
+            Event::StateDone { host, life } => self.state_done(host, life),
+            Event::Tick { host, life } => self.tick(host, life),
+            Event::Sweep { host, life } => self.sweep(host, life),
+            Event::Timer { host, life } => self.timer(host, life),
+            Event::Probe { host, life, peer, run } => self.probe(host, life, peer, run),
+            Event::Dial { host, life, wire } => self.dial(host, life, wire),
+            Event::Up { host, wire, generation } => self.link_up(host, wire, generation),
+            Event::Lost { host, wire, generation } => self.link_lost(host, wire, generation),
+            Event::BreakIfBlocked { wire, generation } => {
+                if self.is_blocked(wire.low, wire.high) {
+                    self.break_link(wire, generation);
+                }
+            }
+            Event::Deliver { to, wire, generation } => self.deliver(to, wire, generation),
+            Event::Start { host, down } => {
+                if self.hosts[host].life == down && self.hosts[host].replica.is_none() {
+                    self.start(host);
+                }
+            }
+            Event::Kill { host, life } => {
+                if self.hosts[host].life == life && !self.calm {
+                    self.crash(host);
+                    self.start_after(host, 500 * MS);
+                }
+            }
+            Event::Client(client) => self.client_acts(client),
+            Event::Hear { client, session, news } => self.client_hears(client, session, *news),
+            Event::Cut { client, session } => self.client_cut(client, session),
+            Event::Fault => self.fault(),
+            Event::Watch => {
+                self.watch();
+                self.after(WATCH, Event::Watch);
+            }
+        }
+    }
+
+    /// Nothing passes between two hosts, one way or the other.
+    pub fn is_blocked(&self, one: usize, other: usize) -> bool {
+        self.blocked[one][other] > self.now || self.blocked[other][one] > self.now
+    }
+
+    /// A majority that is whole, undisturbed and connected serves: if it does not for long, something is stuck.
+    fn watch(&mut self) {
+        let voters = self.judge.ledger.voters();
+        let now = self.now;
+        let healthy: Vec<usize> = (0..self.style.hosts).filter(|h| self.hosts[*h].is_well(now)).collect();
+        let connected = healthy.iter().all(|a| healthy.iter().all(|b| a == b || !self.is_blocked(*a, *b)));
+        let quiet = self.slow_net_until <= now;
+        let counted = healthy.iter().filter(|h| voters.contains(&self.hosts[**h].disk.me)).count();
+        let serves = connected && quiet && !voters.is_empty() && counted * 2 > voters.len() && self.clients_on;
+        let disturbed = self.hosts.iter().map(|h| h.disturbed).max().unwrap_or(0);
+        self.judge.service.look(now, serves.then_some(healthy), disturbed, self.judge.ledger.committed());
+    }
+}
+
+/// The id of the replica on a host.
+pub fn id(host: usize) -> ReplicaId {
+    ReplicaId(u16::try_from(host + 1).expect("few hosts"))
+}
+
+/// The host of a replica.
+pub fn host_of(id: ReplicaId) -> usize {
+    usize::from(id.0) - 1
+}
