@@ -33,6 +33,8 @@ use crate::{panics, wire};
 
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
+/// A state that was derived so often in one run and is damaged again would be for ever.
+const REBUILDS_MAX: u32 = 3;
 /// After serving has ended, the pulse thread gets so long to end.
 const ARBITER_END: Duration = Duration::from_secs(1);
 
@@ -82,6 +84,7 @@ pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
         return Err(ServerError::NoSuchReplica { id, known: known.join(", ") });
     };
     let dir = config.replica_dir(id);
+    let mut rebuilds = 0;
     loop {
         // Ports first: a process that cannot serve must not count a boot.
         let (clients, peers) = (bind(replica, replica.port)?, bind(replica, replica.internal_port)?);
@@ -95,6 +98,15 @@ pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
                      starts again blank and is filled from them"
                 );
                 set_aside(&dir, ReplicaId(id), "restored-copy")?;
+            }
+            Ending::StateDamaged => {
+                rebuilds += 1;
+                if rebuilds > REBUILDS_MAX {
+                    return Err(ServerError::Storage(format!(
+                        "state.db was damaged {rebuilds} times in this run: distrust this disk, or this memory"
+                    )));
+                }
+                set_aside_state(&dir, ReplicaId(id))?;
             }
         }
     }
@@ -129,13 +141,18 @@ fn bind(replica: &ReplicaConfig, port: u16) -> Result<TcpListener, ServerError> 
 }
 
 /// Opens the data directory. One whose log ends before its state has lost what it had promised to hold: it counts as
-/// wiped.
+/// wiped. A state that cannot be used is derived again from the log.
 fn open(dir: &Path, id: ReplicaId, cluster: &str) -> Result<Opened, ServerError> {
     let fail = |error: StorageError| ServerError::Storage(error.to_string());
     match storage::open(dir, id, cluster) {
         Err(error @ (StorageError::LogBehindState { .. } | StorageError::LogLost)) => {
             log::error!("{error}");
             set_aside(dir, id, "log-behind-state")?;
+            storage::open(dir, id, cluster).map_err(fail)
+        }
+        Err(error) if error.is_state_unusable() => {
+            log::error!("{error}");
+            set_aside_state(dir, id)?;
             storage::open(dir, id, cluster).map_err(fail)
         }
         opened => opened.map_err(fail),
@@ -146,6 +163,13 @@ fn set_aside(dir: &Path, id: ReplicaId, reason: &str) -> Result<(), ServerError>
     let fail = |error: StorageError| ServerError::Storage(error.to_string());
     let folder = storage::DataDir::open(dir, id).and_then(|mut dir| dir.set_aside(reason)).map_err(fail)?;
     log::warn!("the old files are in {}", folder.display());
+    Ok(())
+}
+
+fn set_aside_state(dir: &Path, id: ReplicaId) -> Result<(), ServerError> {
+    let fail = |error: StorageError| ServerError::Storage(error.to_string());
+    let folder = storage::DataDir::open(dir, id).and_then(|mut dir| dir.set_aside_state("damaged")).map_err(fail)?;
+    log::warn!("the state is derived again from the log; the old one is in {}", folder.display());
     Ok(())
 }
 

@@ -154,4 +154,6 @@ pub enum Ending {
     Stopped,
     /// Peers know this replica's disk to be an old copy of itself: it must start anew as blank.
     Restored,
+    /// The state is damaged: it must be set aside, and derived again from the log.
+    StateDamaged,
 }

@@ -53,6 +53,8 @@ pub enum StateNews {
     },
     /// The answer to a query, and how far the state had applied the log then.
     Answer(u64, Answer, Index),
+    /// The state is damaged: nothing more will be told of it.
+    Damaged,
 }
 
 /// What became of one proposal of this run of this replica.
@@ -177,32 +179,48 @@ impl StateThread {
                 jobs.push(job);
             }
             if !self.group(&jobs) {
-                return;
+                break;
             }
         }
+        // Whoever sends jobs may not have heard of the end yet: they are for nothing, but no mistake.
+        while self.queue.recv().is_ok() {}
     }
 
     /// One transaction for all jobs; told before it commits. A full disk undoes the whole group and does it again:
-    /// nothing is told before it has succeeded in memory, and nothing is told twice.
+    /// nothing is told before it has succeeded in memory, and nothing is told twice. A damaged state ends it: the group
+    /// that met the damage tells nothing else. Returns whether to go on.
     fn group(&mut self, jobs: &[StateJob]) -> bool {
         let mut told = false;
         let mut complained = false;
         loop {
-            match self.attempt(jobs, &mut told) {
+            match self.attempt(jobs, &mut told).map_err(StorageError::of_state) {
                 Ok(()) => return true,
                 Err(error) if error.can_retry() => {
                     if !std::mem::replace(&mut complained, true) {
                         log::error!("state: {error}");
                     }
-                    fatal(self.store.rollback(), "undo a transaction of the state");
+                    if let Err(error) = self.store.rollback().map_err(StorageError::of_state) {
+                        return self.give_up(error);
+                    }
                     if !self.to.connected() {
                         return false;
                     }
                     std::thread::sleep(DISK_FULL_PAUSE);
                 }
-                Err(error) => fatal(Err(error), "write the state"),
+                Err(error) => return self.give_up(error),
             }
         }
+    }
+
+    /// The state can be derived again, if it is damaged: the log can not, nor is there a way on after other errors.
+    fn give_up(&self, error: StorageError) -> bool {
+        if !error.is_state_unusable() {
+            fatal::<()>(Err(error), "write the state");
+        } else {
+            log::error!("{error}");
+            self.to.do_send(FromState(vec![StateNews::Damaged]));
+        }
+        false
     }
 
     fn attempt(&mut self, jobs: &[StateJob], told: &mut bool) -> Result<(), StorageError> {

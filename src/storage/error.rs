@@ -8,6 +8,9 @@ use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 use crate::consensus::{Index, ReplicaId};
 
+/// The file that is derived.
+pub(super) const STATE: &str = "state.db";
+
 /// A failed step of the storage. Only [`StorageError::Full`] may be tried again; whoever meets another one while it
 /// serves stops the process, because what the disk now holds is not known.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +31,7 @@ pub enum StorageError {
     },
     /// A file is no longer a database that SQLite can read, or its own bookkeeping contradicts itself.
     #[error(
-        "{file} is damaged ({what}). If it is state.db, move it away and start again: it is rebuilt from the log. \
+        "{file} is damaged ({what}). If it is state.db, it is set aside and derived again from the log, by itself. \
          If it is log.db, set the data directory aside and start blank, and it is filled again from the others"
     )]
     Corrupt {
@@ -129,6 +132,20 @@ impl StorageError {
         matches!(self, Self::Full)
     }
 
+    /// Whether the state alone cannot be used, so that it must be set aside and derived again from the log.
+    pub fn is_state_unusable(&self) -> bool {
+        matches!(self, Self::Corrupt { file: STATE, .. } | Self::Schema { file: STATE, .. })
+    }
+
+    /// An error that a use of the state has met: whatever only damage can cause names it so. Nobody but one store writes
+    /// that file, and with few and fixed statements.
+    pub fn of_state(self) -> Self {
+        match self {
+            Self::Sqlite(error) if is_damage(&error) => Self::corrupt(STATE, error.to_string()),
+            other => other,
+        }
+    }
+
     pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| match source.kind() {
@@ -149,6 +166,23 @@ impl StorageError {
             }
             other => other,
         }
+    }
+}
+
+/// A statement that worked before and does not now; a cell, a row or a key that no statement of ours has made.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as Of;
+    match error {
+        Of::SqliteFailure(error, _) | Of::SqlInputError { error, .. } => {
+            is_corrupt(error.code)
+                || matches!(error.code, ErrorCode::Unknown | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch)
+        }
+        Of::FromSqlConversionFailure(..)
+        | Of::IntegralValueOutOfRange(..)
+        | Of::InvalidColumnType(..)
+        | Of::Utf8Error(..)
+        | Of::QueryReturnedNoRows => true,
+        _ => false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Carrying out the node's duties, in order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::actors::internal::{ToElection, ToHeartbeat};
+use crate::actors::internal::{Ending, ToElection, ToHeartbeat};
 use crate::actors::messages::{Done, Entered, News};
 use crate::actors::store::{LogJob, Own, StateJob, StateNews};
 use crate::consensus::{Duty, Frame, Index, Input, ReplicaId, Standing};
@@ -11,6 +11,11 @@ use chat::{Answer, MessageId};
 
 use super::Replicator;
 use super::requests::{Asked, Waiter};
+
+/// While the state is this many entries behind the log, it is told how far it is,
+const REBUILD_ENTRIES_MIN: u64 = 10_000;
+/// not more often than this.
+const REBUILD_TOLD_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Replicator {
     pub(super) fn carry_out(&mut self, duties: Vec<Duty>) {
@@ -122,12 +127,25 @@ impl Replicator {
                     }
                 }
                 self.step(Input::Applied(until));
+                self.tell_of_rebuild(until);
             }
+            StateNews::Damaged => self.end(Ending::StateDamaged),
             StateNews::Answer(number, answer, applied) => {
                 if let Some(asked) = self.requests.answered(number) {
                     self.answered(asked, answer, applied);
                 }
             }
+        }
+    }
+
+    /// After a start with an old state or none, which may take a while.
+    fn tell_of_rebuild(&mut self, until: Index) {
+        let commit = self.node.commit();
+        if commit.0.saturating_sub(until.0) > REBUILD_ENTRIES_MIN
+            && self.told_rebuild.elapsed() >= REBUILD_TOLD_INTERVAL
+        {
+            self.told_rebuild = Instant::now();
+            log::info!("the state is derived from the log: {until} of {commit} entries applied");
         }
     }
 

@@ -1,38 +1,48 @@
 //! The rules' storage, on SQLite. The trait says what each method does; here is only how.
 
 use chat::{Account, AccountId, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, Storage, Text};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 use super::StateStore;
+use super::rows::{self, ACCOUNT, AccountRow, MESSAGE};
 use crate::storage::error::StorageError;
-use crate::storage::number::{Bits, Num};
+use crate::storage::number::Num;
 
 impl Storage for StateStore {
     type Error = StorageError;
 
     fn account(&self, name: &Name) -> Result<Option<Account>, StorageError> {
-        Ok(self.hot.borrow_mut().by_name(&self.conn, name)?.map(|living| living.account.clone()))
+        Ok(self.hot.borrow_mut().by_name(&self.conn, name)?.map(|living| living.row.account.clone()))
     }
 
     fn names(&self, after: Option<&Name>, visit: &mut dyn FnMut(&Name) -> bool) -> Result<(), StorageError> {
         // The empty string is lower than every name.
-        let sql = "SELECT name FROM accounts WHERE living = 1 AND name > ?1 ORDER BY name";
-        let mut statement = self.conn.prepare_cached(sql)?;
-        let mut rows = statement.query([after.map_or("", Name::as_str)])?;
-        while let Some(row) = rows.next()? {
-            let name = Name::from_stored(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?);
+        let sql = format!("SELECT {ACCOUNT} FROM accounts WHERE living = 1 AND name > ?1 ORDER BY name");
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let mut found = statement.query([after.map_or("", Name::as_str)])?;
+        let mut before = after.cloned();
+        while let Some(row) = found.next()? {
+            let row = rows::account(row)?;
+            let name = row.account.name;
+            if !row.living || before.is_some_and(|before| before >= name) {
+                return Err(rows::damaged(format!("account {} is found under another name", row.account.id)));
+            }
             if !visit(&name) {
                 break;
             }
+            before = Some(name);
         }
         Ok(())
     }
 
     fn insert_account(&mut self, account: &Account) -> Result<(), StorageError> {
         self.assert_open();
-        let sql = "INSERT INTO accounts (id, living, undelivered, keys, name, password) VALUES (?1, 1, 0, 0, ?2, ?3)";
+        let sql = "INSERT INTO accounts (id, living, undelivered, keys, name, password, crc)
+                   VALUES (?1, 1, 0, 0, ?2, ?3, ?4)";
+        let row = AccountRow { account: account.clone(), living: true, undelivered: 0, keys: 0 };
         let password = account.password.as_ref().map(|hash| hash.as_str());
-        self.conn.prepare_cached(sql)?.execute(params![Num(account.id.0), account.name.as_str(), password])?;
+        let values = params![Num(account.id.0), account.name.as_str(), password, row.crc()];
+        self.conn.prepare_cached(sql)?.execute(values)?;
         self.hot.get_mut().born(account.clone());
         Ok(())
     }
@@ -41,8 +51,10 @@ impl Storage for StateStore {
     fn remove_account(&mut self, account: &Account) -> Result<(), StorageError> {
         self.assert_open();
         self.young.part_with(&self.conn, account.id)?;
-        let sql = "UPDATE accounts SET living = 0, undelivered = 0, keys = 0, password = NULL WHERE id = ?1";
-        self.conn.prepare_cached(sql)?.execute([Num(account.id.0)])?;
+        let gone = Account { password: None, ..account.clone() };
+        let gone = AccountRow { account: gone, living: false, undelivered: 0, keys: 0 };
+        let sql = "UPDATE accounts SET living = 0, undelivered = 0, keys = 0, password = NULL, crc = ?2 WHERE id = ?1";
+        self.conn.prepare_cached(sql)?.execute(params![Num(account.id.0), gone.crc()])?;
         self.conn.prepare_cached("INSERT INTO purges (account) VALUES (?1)")?.execute([Num(account.id.0)])?;
         self.hot.get_mut().gone(account);
         self.purging = true;
@@ -58,9 +70,7 @@ impl Storage for StateStore {
         text: &Text,
     ) -> Result<(), StorageError> {
         self.assert_open();
-        let sql = "INSERT INTO messages (id, waiting, sender, recipient, time, text) VALUES (?1, 1, ?2, ?3, ?4, ?5)";
-        let row = params![Num(id.0), Num(from.0), Num(to.0), Num(time.0), text.as_str()];
-        self.conn.prepare_cached(sql)?.execute(row)?;
+        rows::insert_message(&self.conn, id, from, to, time, text)?;
         self.young.add(id, from, to);
         Ok(())
     }
@@ -106,19 +116,18 @@ impl Storage for StateStore {
         let within = params![Num(account.0), Num::bound(range.from.0), Num::bound(range.to.0)];
         let filed = self.conn.prepare_cached(sql)?.execute(within)? as u64;
         let living = self.hot.get_mut().by_id(&self.conn, account)?.expect("it has rows in the inbox");
-        living.count(|undelivered, _| *undelivered -= filed);
+        let Some(left) = living.row.undelivered.checked_sub(filed) else {
+            return Err(rows::damaged(format!("account {account} has more undelivered messages than were counted")));
+        };
+        living.count(|undelivered, _| *undelivered = left);
         Ok(young + filed)
     }
 
     fn key(&self, account: AccountId, key: &Key) -> Result<Option<KeyMemory>, StorageError> {
-        if self.hot.borrow_mut().by_id(&self.conn, account)?.is_none_or(|living| living.keys == 0) {
+        if self.hot.borrow_mut().by_id(&self.conn, account)?.is_none_or(|living| living.row.keys == 0) {
             return Ok(None);
         }
-        let sql = "SELECT request, outcome FROM keys WHERE account = ?1 AND key = ?2";
-        let found = self.conn.prepare_cached(sql)?.query_row(params![Num(account.0), key.as_str()], |row| {
-            Ok(KeyMemory { request: row.get::<_, Bits>(0)?.0, outcome: row.get(1)? })
-        });
-        Ok(found.optional()?)
+        rows::key(&self.conn, account, key.as_str())
     }
 
     fn insert_key(
@@ -131,12 +140,10 @@ impl Storage for StateStore {
     ) -> Result<(), StorageError> {
         self.assert_open();
         let known = self.key(account, key)?.is_some();
-        let sql = "INSERT OR REPLACE INTO keys (account, key, at, request, outcome) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let row = params![Num(account.0), key.as_str(), Num(at), Bits(memory.request), memory.outcome];
-        self.conn.prepare_cached(sql)?.execute(row)?;
+        rows::insert_key(&self.conn, account, key.as_str(), at, memory)?;
         let hot = self.hot.get_mut();
         let living = hot.by_id(&self.conn, account)?.expect("the rules remember keys of living accounts only");
-        let beyond = (living.keys + u64::from(!known)).saturating_sub(keep as u64);
+        let beyond = (living.row.keys + u64::from(!known)).saturating_sub(keep as u64);
         if beyond > 0 {
             let sql = "DELETE FROM keys WHERE account = ?1 AND at IN
                        (SELECT at FROM keys WHERE account = ?1 ORDER BY at LIMIT ?2)";
@@ -154,7 +161,7 @@ fn beyond(after: MessageId) -> IdRange {
 impl StateStore {
     /// How many of the account's undelivered messages are in the table.
     fn in_inbox(&self, account: AccountId) -> Result<u64, StorageError> {
-        Ok(self.hot.borrow_mut().by_id(&self.conn, account)?.map_or(0, |living| living.undelivered))
+        Ok(self.hot.borrow_mut().by_id(&self.conn, account)?.map_or(0, |living| living.row.undelivered))
     }
 
     /// The ids that a query finds in a table for an account, after an id, up to a limit.
@@ -168,23 +175,29 @@ impl StateStore {
         let mut statement = self.conn.prepare_cached(sql)?;
         let within = params![Num::bound(account.0), Num::bound(after.0), Num::bound(limit as u64)];
         let ids = statement.query_map(within, |row| Ok(MessageId(row.get::<_, Num>(0)?.0)))?;
-        Ok(ids.collect::<Result<_, _>>()?)
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        match ids.first().is_none_or(|first| *first > after) && ids.is_sorted_by(|one, next| one < next) {
+            true => Ok(ids),
+            false => Err(rows::damaged(format!("the mailbox of account {account} is out of order"))),
+        }
     }
 
     /// Messages to a living account. A gone one has nothing.
     fn messages(&self, account: AccountId, ids: &[MessageId]) -> Result<Vec<Message>, StorageError> {
         let mut hot = self.hot.borrow_mut();
-        let Some(to) = hot.by_id(&self.conn, account)?.map(|living| living.account.name.clone()) else {
+        let Some(to) = hot.by_id(&self.conn, account)?.map(|living| living.row.account.name.clone()) else {
             return Ok(Vec::new());
         };
-        let mut statement = self.conn.prepare_cached("SELECT sender, time, text FROM messages WHERE id = ?1")?;
+        let mut statement = self.conn.prepare_cached(&format!("SELECT {MESSAGE} FROM messages WHERE id = ?1"))?;
         let mut messages = Vec::with_capacity(ids.len());
         for &id in ids {
-            let (sender, time, text) = statement.query_row([Num(id.0)], |row| {
-                let text = Text::from_stored(row.get_ref(2)?.as_str()?);
-                Ok((AccountId(row.get::<_, Num>(0)?.0), Millis(row.get::<_, Num>(1)?.0), text))
-            })?;
-            messages.push(Message { id, from: hot.name(&self.conn, sender)?, to: to.clone(), time, text });
+            let mut found = statement.query([Num(id.0)])?;
+            let row = found.next()?.map(rows::message).transpose()?;
+            let Some(row) = row.filter(|row| row.id == id.0 && row.recipient == account.0) else {
+                return Err(rows::damaged(format!("message {id} is missing in the mailbox of account {account}")));
+            };
+            let from = hot.name(&self.conn, AccountId(row.sender))?;
+            messages.push(row.named(from, to.clone()));
         }
         Ok(messages)
     }

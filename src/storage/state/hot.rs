@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 
-use chat::{Account, AccountId, Name, PasswordHash};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use chat::{Account, AccountId, Name};
+use rusqlite::{Connection, params};
 
+use super::rows::{self, ACCOUNT, AccountRow};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -17,9 +18,7 @@ const ACCOUNTS_CACHED: usize = 1 << 16;
 /// A living account, and how many rows it has in `inbox` and `keys`.
 #[derive(Clone, Debug)]
 pub(super) struct Living {
-    pub account: Account,
-    pub undelivered: u64,
-    pub keys: u64,
+    pub row: AccountRow,
     dirty: bool,
 }
 
@@ -36,9 +35,15 @@ impl Hot {
         if let Some(id) = self.by_name.get(name) {
             return Ok(self.by_id.get(id));
         }
-        let sql = "SELECT id, name, password, undelivered, keys FROM accounts WHERE name = ?1 AND living = 1";
-        let found = conn.prepare_cached(sql)?.query_row([name.as_str()], living).optional()?;
-        Ok(found.map(|living| &*self.keep(living)))
+        let mut statement =
+            conn.prepare_cached(&format!("SELECT {ACCOUNT} FROM accounts WHERE name = ?1 AND living = 1"))?;
+        let mut found = statement.query([name.as_str()])?;
+        let Some(row) = found.next()? else { return Ok(None) };
+        let row = rows::account(row)?;
+        if !row.living || row.account.name != *name {
+            return Err(rows::damaged(format!("account {} is found under another name", row.account.id)));
+        }
+        Ok(Some(self.keep(row)))
     }
 
     /// The living account of that id, for a change of its counters.
@@ -46,30 +51,28 @@ impl Hot {
         if self.by_id.contains_key(&id) {
             return Ok(self.by_id.get_mut(&id));
         }
-        let sql = "SELECT id, name, password, undelivered, keys FROM accounts WHERE id = ?1 AND living = 1";
-        let found = conn.prepare_cached(sql)?.query_row([Num::bound(id.0)], living).optional()?;
-        Ok(found.map(|living| self.keep(living)))
+        let found = rows::account_by_id(conn, id)?.filter(|row| row.living);
+        Ok(found.map(|row| self.keep(row)))
     }
 
     /// The name of an account, living or gone.
     pub fn name(&mut self, conn: &Connection, id: AccountId) -> Result<Name, StorageError> {
         if let Some(living) = self.by_id.get(&id) {
-            return Ok(living.account.name.clone());
+            return Ok(living.row.account.name.clone());
         }
-        let mut statement = conn.prepare_cached("SELECT name FROM accounts WHERE id = ?1")?;
-        let name = statement.query_row([Num(id.0)], |row| Ok(Name::from_stored(row.get_ref(0)?.as_str()?)))?;
-        Ok(name)
+        let row = rows::account_by_id(conn, id)?;
+        Ok(row.ok_or_else(|| rows::damaged(format!("account {id} is missing")))?.account.name)
     }
 
-    fn keep(&mut self, living: Living) -> &mut Living {
-        let id = living.account.id;
-        self.by_name.insert(living.account.name.clone(), id);
-        self.by_id.entry(id).insert_entry(living).into_mut()
+    fn keep(&mut self, row: AccountRow) -> &mut Living {
+        let id = row.account.id;
+        self.by_name.insert(row.account.name.clone(), id);
+        self.by_id.entry(id).insert_entry(Living { row, dirty: false }).into_mut()
     }
 
     /// A new account, already in the file.
     pub fn born(&mut self, account: Account) {
-        self.keep(Living { account, undelivered: 0, keys: 0, dirty: false });
+        self.keep(AccountRow { account, living: true, undelivered: 0, keys: 0 });
     }
 
     /// The account is gone.
@@ -80,9 +83,11 @@ impl Hot {
 
     /// Writes the counters that changed. What is kept afterwards equals the file, and fits its bound.
     pub fn write(&mut self, conn: &Connection) -> Result<(), StorageError> {
-        let mut statement = conn.prepare_cached("UPDATE accounts SET undelivered = ?2, keys = ?3 WHERE id = ?1")?;
+        let sql = "UPDATE accounts SET undelivered = ?2, keys = ?3, crc = ?4 WHERE id = ?1";
+        let mut statement = conn.prepare_cached(sql)?;
         for living in self.by_id.values_mut().filter(|living| living.dirty) {
-            statement.execute(params![Num(living.account.id.0), Num(living.undelivered), Num(living.keys)])?;
+            let row = &living.row;
+            statement.execute(params![Num(row.account.id.0), Num(row.undelivered), Num(row.keys), row.crc()])?;
             living.dirty = false;
         }
         if self.by_id.len() > ACCOUNTS_CACHED {
@@ -95,18 +100,7 @@ impl Hot {
 impl Living {
     /// Changes the counters; they are written with the commit.
     pub fn count(&mut self, change: impl FnOnce(&mut u64, &mut u64)) {
-        change(&mut self.undelivered, &mut self.keys);
+        change(&mut self.row.undelivered, &mut self.row.keys);
         self.dirty = true;
     }
-}
-
-fn living(row: &Row<'_>) -> rusqlite::Result<Living> {
-    let password = row.get_ref(2)?.as_str_or_null()?;
-    let account = Account {
-        id: AccountId(row.get::<_, Num>(0)?.0),
-        name: Name::from_stored(row.get_ref(1)?.as_str()?),
-        password: password.map(PasswordHash::from_stored),
-    };
-    let (undelivered, keys) = (row.get::<_, Num>(3)?.0, row.get::<_, Num>(4)?.0);
-    Ok(Living { account, undelivered, keys, dirty: false })
 }

@@ -8,6 +8,8 @@
 //!   applied again.
 //! - Memory does not grow with history, nor with the size of a mailbox. The rows of the newest messages are kept in it
 //!   until they can be written together (see `young`): some 12 MB, read back in a moment at the start.
+//! - A damaged row is never shown: each row is checked against its crc when it is read (see `rows`). What SQLite itself
+//!   finds is [`StorageError::Corrupt`] after [`StorageError::of_state`]. The state is then derived again from the log.
 //!
 //! # Left out
 //! How far to apply: only what the log holds durably, says the caller, who knows it.
@@ -15,6 +17,7 @@
 mod chat;
 mod hot;
 mod purge;
+mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -38,6 +41,7 @@ const CACHE_KIB: u32 = 16 << 10;
 #[derive(Debug)]
 pub struct StateStore {
     conn: Connection,
+    owner: schema::Owner,
     /// As of now, with the running transaction.
     progress: Progress,
     /// As of the last commit.
@@ -66,11 +70,13 @@ impl StateStore {
         let open = || {
             let mut conn = db::open_writer(&dir.join(schema::FILE), Sync::Normal, CACHE_KIB)?;
             schema::prepare(&mut conn, me, cluster)?;
-            let progress = schema::load(&conn)?;
+            let owner = schema::Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
+            let progress = schema::load(&conn, &owner)?;
             let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
-            Ok(Self { conn, young, committed: progress.clone(), progress, hot: RefCell::default(), purging: true })
+            let (committed, hot) = (progress.clone(), RefCell::default());
+            Ok(Self { conn, owner, young, committed, progress, hot, purging: true })
         };
-        open().map_err(|error: StorageError| error.in_file(schema::FILE))
+        open().map_err(|error: StorageError| error.of_state())
     }
 
     /// Starts a transaction: entries are applied until [`StateStore::commit`].
@@ -98,7 +104,7 @@ impl StateStore {
         if self.purging {
             self.purging = purge::step(&self.conn, &self.young)?;
         }
-        schema::save(&self.conn, &self.committed, &self.progress)?;
+        schema::save(&self.conn, &self.owner, &self.committed, &self.progress)?;
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }

@@ -4,8 +4,10 @@
 //! never given twice. So its rows can go later, and deleting a mailbox of a million messages does not hold up the
 //! entries behind it. When they go is no part of the state: replicas may differ in it, and their answers do not.
 
+use chat::AccountId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::rows;
 use super::young::Young;
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -20,6 +22,9 @@ pub(super) fn step(conn: &Connection, young: &Young) -> Result<bool, StorageErro
     let Some(account) = account else {
         return Ok(false);
     };
+    if rows::account_by_id(conn, AccountId(account.0))?.is_none_or(|row| row.living) {
+        return Err(rows::damaged(format!("account {} is to be taken away, and is not gone", account.0)));
+    }
     let mut taken = messages(conn, young, account)?;
     for sql in [
         "DELETE FROM inbox WHERE account = ?1 AND id IN (SELECT id FROM inbox WHERE account = ?1 LIMIT ?2)",

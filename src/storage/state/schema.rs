@@ -7,39 +7,41 @@
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::consensus::{Boot, Incarnation, Index, Member, ReplicaId};
-use crate::storage::error::StorageError;
+use crate::storage::error::{STATE, StorageError};
 use crate::storage::number::{Bits, Num};
 
 use super::Progress;
+use super::rows::{self, damaged};
 use super::young::Filed;
 
 /// The file, in errors.
-pub(super) const FILE: &str = "state.db";
+pub(super) const FILE: &str = STATE;
 
 /// Version of the tables. The state is derived: another version is rebuilt from the log, not migrated.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 /// - `accounts.undelivered` and `accounts.keys` count rows of `inbox` and `keys`, so that a login need not.
 /// - `views.received` tells what came from what went; 0 and 1 cost no byte. A message to oneself is received.
 /// - `messages.waiting` says whether a message is undelivered while it is young (above `meta.filed_to`); later, its row
 ///   in `inbox` says so. See [`super::young`], also for the other numbers of `meta`.
+/// - `crc` stands over all other columns of its row, `meta.crc` also over all `streams`. See [`super::rows`].
 /// - `purges` lists accounts that are gone and whose rows are still to be taken away.
 const TABLES: &str = "
     CREATE TABLE meta (
         one INTEGER PRIMARY KEY CHECK (one = 1), schema INTEGER NOT NULL, cluster TEXT NOT NULL,
         incarnation INTEGER NOT NULL, applied INTEGER NOT NULL, digest INTEGER NOT NULL,
         filed_to INTEGER NOT NULL, filing_to INTEGER NOT NULL, cursor_account INTEGER NOT NULL,
-        cursor_id INTEGER NOT NULL) STRICT;
+        cursor_id INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;
     CREATE TABLE streams (
         replica INTEGER NOT NULL, incarnation INTEGER NOT NULL, boot INTEGER NOT NULL, n INTEGER NOT NULL,
         PRIMARY KEY (replica, incarnation)) STRICT, WITHOUT ROWID;
     CREATE TABLE accounts (
         id INTEGER PRIMARY KEY, living INTEGER NOT NULL, undelivered INTEGER NOT NULL, keys INTEGER NOT NULL,
-        name TEXT NOT NULL, password TEXT) STRICT;
+        name TEXT NOT NULL, password TEXT, crc INTEGER NOT NULL) STRICT;
     CREATE UNIQUE INDEX names ON accounts (name) WHERE living = 1;
     CREATE TABLE messages (
         id INTEGER PRIMARY KEY, waiting INTEGER NOT NULL, sender INTEGER NOT NULL, recipient INTEGER NOT NULL,
-        time INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+        time INTEGER NOT NULL, text TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
     CREATE TABLE views (
         account INTEGER NOT NULL, id INTEGER NOT NULL, received INTEGER NOT NULL,
         PRIMARY KEY (account, id)) STRICT, WITHOUT ROWID;
@@ -47,7 +49,7 @@ const TABLES: &str = "
         account INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (account, id)) STRICT, WITHOUT ROWID;
     CREATE TABLE keys (
         account INTEGER NOT NULL, key TEXT NOT NULL, at INTEGER NOT NULL, request INTEGER NOT NULL,
-        outcome TEXT NOT NULL, PRIMARY KEY (account, key)) STRICT, WITHOUT ROWID;
+        outcome TEXT NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (account, key)) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX keys_by_age ON keys (account, at);
     CREATE TABLE purges (account INTEGER PRIMARY KEY) STRICT;
 ";
@@ -59,8 +61,10 @@ pub(super) fn prepare(conn: &mut Connection, me: Member, cluster: &str) -> Resul
         check(&tx, me, cluster)?;
     } else {
         tx.execute_batch(TABLES)?;
-        let sql = "INSERT INTO meta VALUES (1, ?1, ?2, ?3, 0, 0, 0, 0, 0, 0)";
-        tx.execute(sql, params![Num(SCHEMA), cluster, Bits(me.incarnation.0)])?;
+        let owner = Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
+        let sql = "INSERT INTO meta VALUES (1, ?1, ?2, ?3, 0, 0, 0, 0, 0, 0, ?4)";
+        let crc = crc(&owner, &Progress::default());
+        tx.execute(sql, params![Num(SCHEMA), cluster, Bits(me.incarnation.0), crc])?;
     }
     Ok(tx.commit()?)
 }
@@ -73,20 +77,43 @@ fn check(conn: &Connection, me: Member, cluster: &str) -> Result<(), StorageErro
         Some(Num(found)) => {
             return Err(StorageError::Schema { file: FILE, found, known: SCHEMA });
         }
-        None => return Err(StorageError::corrupt(FILE, "it says nothing about its owner")),
+        None => return Err(damaged("it says nothing about its owner")),
     }
     let sql = "SELECT cluster, incarnation FROM meta";
-    let owner: (String, Bits) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if owner == (cluster.to_owned(), Bits(me.incarnation.0)) { Ok(()) } else { Err(StorageError::OtherState) }
+    let owner = conn.query_row(sql, [], |row| {
+        Ok(Owner { cluster: row.get(0)?, incarnation: Incarnation(row.get::<_, Bits>(1)?.0) })
+    })?;
+    // A damaged owner is damage, not another's state.
+    load(conn, &owner)?;
+    let is_ours = owner == Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
+    if is_ours { Ok(()) } else { Err(StorageError::OtherState) }
+}
+
+/// Whose state it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub cluster: String,
+    pub incarnation: Incarnation,
+}
+
+/// Over `meta` and `streams`.
+fn crc(owner: &Owner, progress: &Progress) -> u32 {
+    let Filed { to, filing_to, cursor } = progress.filed;
+    let mut numbers =
+        vec![SCHEMA, owner.incarnation.0, progress.applied.0, progress.digest, to, filing_to, cursor.0, cursor.1];
+    for (member, (boot, n)) in &progress.streams {
+        numbers.extend([u64::from(member.id.0), member.incarnation.0, boot.0, *n]);
+    }
+    rows::crc(&numbers, &[&owner.cluster])
 }
 
 /// How far the state is.
-pub(super) fn load(conn: &Connection) -> Result<Progress, StorageError> {
-    let sql = "SELECT applied, digest, filed_to, filing_to, cursor_account, cursor_id FROM meta";
-    let (applied, digest, filed) = conn.query_row(sql, [], |row| {
+pub(super) fn load(conn: &Connection, owner: &Owner) -> Result<Progress, StorageError> {
+    let sql = "SELECT applied, digest, filed_to, filing_to, cursor_account, cursor_id, crc FROM meta";
+    let (applied, digest, filed, stored) = conn.query_row(sql, [], |row| {
         let number = |column| row.get::<_, Num>(column).map(|number| number.0);
         let filed = Filed { to: number(2)?, filing_to: number(3)?, cursor: (number(4)?, number(5)?) };
-        Ok((Index(number(0)?), row.get::<_, Bits>(1)?.0, filed))
+        Ok((Index(number(0)?), row.get::<_, Bits>(1)?.0, filed, row.get::<_, u32>(6)?))
     })?;
     let mut statement = conn.prepare("SELECT replica, incarnation, boot, n FROM streams")?;
     let streams = statement.query_map([], |row| {
@@ -94,13 +121,18 @@ pub(super) fn load(conn: &Connection) -> Result<Progress, StorageError> {
         Ok((member, (Boot(row.get::<_, Num>(2)?.0), row.get::<_, Num>(3)?.0)))
     })?;
     let streams = streams.collect::<Result<_, _>>()?;
-    Ok(Progress { applied, digest, filed, streams })
+    let progress = Progress { applied, digest, filed, streams };
+    if stored == crc(owner, &progress) {
+        Ok(progress)
+    } else {
+        Err(damaged("the checksum of its progress does not match"))
+    }
 }
 
 /// Writes what changed since `before`, in the caller's transaction.
-pub(super) fn save(conn: &Connection, before: &Progress, now: &Progress) -> Result<(), StorageError> {
-    let sql = "UPDATE meta SET applied = ?1, digest = ?2";
-    conn.prepare_cached(sql)?.execute(params![Num(now.applied.0), Bits(now.digest)])?;
+pub(super) fn save(conn: &Connection, owner: &Owner, before: &Progress, now: &Progress) -> Result<(), StorageError> {
+    let sql = "UPDATE meta SET applied = ?1, digest = ?2, crc = ?3";
+    conn.prepare_cached(sql)?.execute(params![Num(now.applied.0), Bits(now.digest), crc(owner, now)])?;
     if before.filed != now.filed {
         let Filed { to, filing_to, cursor } = now.filed;
         let sql = "UPDATE meta SET filed_to = ?1, filing_to = ?2, cursor_account = ?3, cursor_id = ?4";

@@ -26,6 +26,7 @@ use chat::{AccountId, IdRange, MessageId};
 use rusqlite::{Connection, params};
 
 use super::hot::Hot;
+use super::rows::{self, MESSAGE, MessageRow};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -91,21 +92,31 @@ impl Young {
     /// Reads back what is not filed. Accounts that are gone have nothing here.
     pub fn load(conn: &Connection, filed: Filed, pace: Pace) -> Result<Self, StorageError> {
         let mut young = Self { pace, filed, newest: filed.filing_to, ..Self::default() };
-        let mut statement = conn.prepare_cached(
-            "SELECT messages.id, sender, recipient, waiting, sending.living, receiving.living
-             FROM messages JOIN accounts AS sending ON sending.id = sender
-             JOIN accounts AS receiving ON receiving.id = recipient WHERE messages.id > ?1 ORDER BY messages.id",
-        )?;
-        let mut rows = statement.query([Num(filed.to)])?;
-        while let Some(row) = rows.next()? {
-            let number = |column| row.get::<_, Num>(column).map(|number| number.0);
-            let (id, sender, recipient) = (number(0)?, number(1)?, number(2)?);
-            let (waits, sender_lives, recipient_lives) = (row.get(3)?, row.get(4)?, row.get(5)?);
-            if sender != recipient && sender_lives {
+        let mut living = HashMap::new();
+        let mut lives = |id: u64| -> Result<bool, StorageError> {
+            if let Some(lives) = living.get(&id) {
+                return Ok(*lives);
+            }
+            let row = rows::account_by_id(conn, AccountId(id))?;
+            let lives = row.ok_or_else(|| rows::damaged(format!("account {id} is missing")))?.living;
+            living.insert(id, lives);
+            Ok(lives)
+        };
+        let sql = format!("SELECT {MESSAGE} FROM messages WHERE id > ?1 ORDER BY id");
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut found = statement.query([Num(filed.to)])?;
+        let mut before = filed.to;
+        while let Some(row) = found.next()? {
+            let MessageRow { id, waiting, sender, recipient, .. } = rows::message(row)?;
+            if id <= before {
+                return Err(rows::damaged(format!("message {id} is out of order")));
+            }
+            before = id;
+            if sender != recipient && lives(sender)? {
                 young.put((sender, id), false, false);
             }
-            if recipient_lives {
-                young.put((recipient, id), true, waits);
+            if lives(recipient)? {
+                young.put((recipient, id), true, waiting);
             }
             young.seen(id);
         }
@@ -180,9 +191,8 @@ impl Young {
     /// Marks what waits here in the range, in memory and in the file.
     pub fn deliver(&mut self, conn: &Connection, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
         let marked: Vec<MessageId> = self.waiting(account, range).collect();
-        let mut statement = conn.prepare_cached("UPDATE messages SET waiting = 0 WHERE id = ?1")?;
         for id in &marked {
-            statement.execute([Num(id.0)])?;
+            rows::stop_waiting(conn, *id)?;
             self.stop_waiting((account.0, id.0));
         }
         Ok(marked.len() as u64)

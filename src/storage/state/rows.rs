@@ -1,0 +1,212 @@
+//! The rows that say something: accounts, messages, keys, and how far the state is. Each carries a crc over all that it
+//! says, written with it and checked whenever it is read.
+//!
+//! # Promises
+//! - What these functions return is what was written. Anything else that a row may read as, whatever its cells hold, is
+//!   [`StorageError::Corrupt`]: it is never a panic, and never shown.
+//!
+//! # Left out
+//! Rows that are nothing but keys (`views`, `inbox`, `purges`, the indexes). They are checked against the rows that they
+//! lead to; one that leads nowhere any more can be missed.
+
+use chat::{Account, AccountId, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Text};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::schema::FILE;
+use crate::storage::error::StorageError;
+use crate::storage::number::{Bits, Num};
+
+/// A row that is not what was written.
+pub(super) fn damaged(what: impl Into<String>) -> StorageError {
+    StorageError::corrupt(FILE, what)
+}
+
+/// Over numbers, then texts, each with its length before it: no two rows read the same.
+pub(super) fn crc(numbers: &[u64], texts: &[&str]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for number in numbers {
+        hasher.update(&number.to_le_bytes());
+    }
+    for text in texts {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.finalize()
+}
+
+fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, Num>(column).map(|number| number.0)
+}
+
+/// Damaged cells have other types, or are no UTF-8: not a mistake of the statement, which reads only its own columns.
+fn cells<T>(read: rusqlite::Result<T>, which: &str) -> Result<T, StorageError> {
+    read.map_err(|error| damaged(format!("{which} cannot be read: {error}")))
+}
+
+// --- accounts ------------------------------------------------------------------------------------------------
+
+/// What the row of an account says.
+#[derive(Clone, Debug)]
+pub(super) struct AccountRow {
+    pub account: Account,
+    pub living: bool,
+    pub undelivered: u64,
+    pub keys: u64,
+}
+
+/// What [`account`] reads.
+pub(super) const ACCOUNT: &str = "id, living, undelivered, keys, name, password, crc";
+
+impl AccountRow {
+    /// The crc that belongs to it.
+    pub fn crc(&self) -> u32 {
+        let Account { id, name, password } = &self.account;
+        let password = password.as_ref().map(PasswordHash::as_str);
+        let numbers = [id.0, self.living.into(), self.undelivered, self.keys, password.is_some().into()];
+        crc(&numbers, &[name.as_str(), password.unwrap_or_default()])
+    }
+}
+
+/// The account of that id, living or gone.
+pub(super) fn account_by_id(conn: &Connection, id: AccountId) -> Result<Option<AccountRow>, StorageError> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {ACCOUNT} FROM accounts WHERE id = ?1"))?;
+    let mut rows = statement.query([Num::bound(id.0)])?;
+    rows.next()?.map(account).transpose()
+}
+
+/// The account that a row holds.
+pub(super) fn account(row: &Row<'_>) -> Result<AccountRow, StorageError> {
+    let read = || {
+        let password = row.get_ref(5)?.as_str_or_null()?;
+        let (id, living, name) = (number(row, 0)?, row.get(1)?, row.get_ref(4)?.as_str()?);
+        let (undelivered, keys) = (number(row, 2)?, number(row, 3)?);
+        let sum = crc(
+            &[id, u64::from(living), undelivered, keys, password.is_some().into()],
+            &[name, password.unwrap_or_default()],
+        );
+        // Before anything is made of the texts.
+        let account = (row.get::<_, u32>(6)? == sum).then(|| Account {
+            id: AccountId(id),
+            name: Name::from_stored(name),
+            password: password.map(PasswordHash::from_stored),
+        });
+        Ok((id, account.map(|account| AccountRow { account, living, undelivered, keys })))
+    };
+    let (id, account) = cells(read(), "an account")?;
+    account.ok_or_else(|| damaged(format!("the checksum of account {id} does not match")))
+}
+
+// --- messages ------------------------------------------------------------------------------------------------
+
+/// What [`message`] reads.
+pub(super) const MESSAGE: &str = "id, waiting, sender, recipient, time, text, crc";
+
+/// What the row of a message says.
+#[derive(Debug)]
+pub(super) struct MessageRow<'a> {
+    pub id: u64,
+    pub waiting: bool,
+    pub sender: u64,
+    pub recipient: u64,
+    pub time: Millis,
+    text: &'a str,
+}
+
+/// What is stored for a crc: all bits turned once the message waits no more, so that this needs not be read to be
+/// written.
+fn seal(crc: u32, waiting: bool) -> i64 {
+    if waiting { i64::from(crc) } else { !i64::from(crc) }
+}
+
+/// Adds a message that waits.
+pub(super) fn insert_message(
+    conn: &Connection,
+    id: MessageId,
+    from: AccountId,
+    to: AccountId,
+    time: Millis,
+    text: &Text,
+) -> Result<(), StorageError> {
+    let sql =
+        "INSERT INTO messages (id, waiting, sender, recipient, time, text, crc) VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6)";
+    let sealed = seal(crc(&[id.0, from.0, to.0, time.0], &[text.as_str()]), true);
+    let row = params![Num(id.0), Num(from.0), Num(to.0), Num(time.0), text.as_str(), sealed];
+    conn.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
+/// A message that waited does so no more.
+pub(super) fn stop_waiting(conn: &Connection, id: MessageId) -> Result<(), StorageError> {
+    let sql = "UPDATE messages SET waiting = 0, crc = ~crc WHERE id = ?1 AND waiting = 1";
+    match conn.prepare_cached(sql)?.execute([Num(id.0)])? {
+        1 => Ok(()),
+        _ => Err(damaged(format!("message {id} should be there, and wait"))),
+    }
+}
+
+/// The message that a row holds.
+pub(super) fn message<'r>(row: &'r Row<'_>) -> Result<MessageRow<'r>, StorageError> {
+    let read = || {
+        let message = MessageRow {
+            id: number(row, 0)?,
+            waiting: row.get(1)?,
+            sender: number(row, 2)?,
+            recipient: number(row, 3)?,
+            time: Millis(number(row, 4)?),
+            text: row.get_ref(5)?.as_str()?,
+        };
+        Ok((message, row.get::<_, i64>(6)?))
+    };
+    let (message, sealed) = cells(read(), "a message")?;
+    let crc = crc(&[message.id, message.sender, message.recipient, message.time.0], &[message.text]);
+    if sealed == seal(crc, message.waiting) {
+        Ok(message)
+    } else {
+        Err(damaged(format!("the checksum of message {} does not match", message.id)))
+    }
+}
+
+impl MessageRow<'_> {
+    /// As the rules know it.
+    pub fn named(self, from: Name, to: Name) -> Message {
+        Message { id: MessageId(self.id), from, to, time: self.time, text: Text::from_stored(self.text) }
+    }
+}
+
+// --- keys ----------------------------------------------------------------------------------------------------
+
+fn key_crc(account: AccountId, key: &str, at: u64, request: u64, outcome: &str) -> u32 {
+    crc(&[account.0, at, request], &[key, outcome])
+}
+
+/// What is remembered of a key.
+pub(super) fn key(conn: &Connection, account: AccountId, key: &str) -> Result<Option<KeyMemory>, StorageError> {
+    let sql = "SELECT at, request, outcome, crc FROM keys WHERE account = ?1 AND key = ?2";
+    let found = conn.prepare_cached(sql)?.query_row(params![Num(account.0), key], |row| {
+        let memory = KeyMemory { request: row.get::<_, Bits>(1)?.0, outcome: row.get(2)? };
+        Ok((number(row, 0)?, memory, row.get::<_, u32>(3)?))
+    });
+    let Some((at, memory, stored)) = cells(found.optional(), "a key")? else {
+        return Ok(None);
+    };
+    if stored == key_crc(account, key, at, memory.request, &memory.outcome) {
+        Ok(Some(memory))
+    } else {
+        Err(damaged(format!("the checksum of a key of account {account} does not match")))
+    }
+}
+
+/// Remembers a key, in place of what was remembered of it.
+pub(super) fn insert_key(
+    conn: &Connection,
+    account: AccountId,
+    key: &str,
+    at: u64,
+    memory: &KeyMemory,
+) -> Result<(), StorageError> {
+    let sql = "INSERT OR REPLACE INTO keys (account, key, at, request, outcome, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let crc = key_crc(account, key, at, memory.request, &memory.outcome);
+    let row = params![Num(account.0), key, Num(at), Bits(memory.request), memory.outcome, crc];
+    conn.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
