@@ -8,6 +8,7 @@ mod harness;
 mod load;
 mod person;
 
+mod damage;
 mod delivery;
 mod durability;
 mod failover;

@@ -80,6 +80,7 @@ impl std::fmt::Debug for Told {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             StateNews::Applied { until, own, .. } => write!(f, "Applied(to {until}, {} own)", own.len()),
+            StateNews::Damaged => write!(f, "Damaged"),
             StateNews::Answer(number, answer, applied) => write!(f, "Answer({number}, {answer:?}, at {applied})"),
         }
     }

@@ -151,6 +151,7 @@ impl Replica {
                 }
                 self.step(Input::Applied(until));
             }
+            StateNews::Damaged => unreachable!("no state is damaged here: e2e has that"),
             StateNews::Answer(number, answer, applied) => {
                 if let Some(asked) = self.requests.answered(number) {
                     self.answered(asked, answer, applied);

@@ -15,6 +15,8 @@
 //! How far to apply: only what the log holds durably, says the caller, who knows it.
 
 mod chat;
+#[cfg(test)]
+mod damage_tests;
 mod hot;
 mod purge;
 mod rows;

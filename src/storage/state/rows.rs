@@ -38,6 +38,15 @@ fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, Num>(column).map(|number| number.0)
 }
 
+/// Zero or one, and nothing else that is true as well.
+fn flag(row: &Row<'_>, column: usize) -> rusqlite::Result<bool> {
+    match row.get(column)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
+    }
+}
+
 /// Damaged cells have other types, or are no UTF-8: not a mistake of the statement, which reads only its own columns.
 fn cells<T>(read: rusqlite::Result<T>, which: &str) -> Result<T, StorageError> {
     read.map_err(|error| damaged(format!("{which} cannot be read: {error}")))
@@ -78,10 +87,10 @@ pub(super) fn account_by_id(conn: &Connection, id: AccountId) -> Result<Option<A
 pub(super) fn account(row: &Row<'_>) -> Result<AccountRow, StorageError> {
     let read = || {
         let password = row.get_ref(5)?.as_str_or_null()?;
-        let (id, living, name) = (number(row, 0)?, row.get(1)?, row.get_ref(4)?.as_str()?);
+        let (id, living, name) = (number(row, 0)?, flag(row, 1)?, row.get_ref(4)?.as_str()?);
         let (undelivered, keys) = (number(row, 2)?, number(row, 3)?);
         let sum = crc(
-            &[id, u64::from(living), undelivered, keys, password.is_some().into()],
+            &[id, living.into(), undelivered, keys, password.is_some().into()],
             &[name, password.unwrap_or_default()],
         );
         // Before anything is made of the texts.
@@ -149,7 +158,7 @@ pub(super) fn message<'r>(row: &'r Row<'_>) -> Result<MessageRow<'r>, StorageErr
     let read = || {
         let message = MessageRow {
             id: number(row, 0)?,
-            waiting: row.get(1)?,
+            waiting: flag(row, 1)?,
             sender: number(row, 2)?,
             recipient: number(row, 3)?,
             time: Millis(number(row, 4)?),
