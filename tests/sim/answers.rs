@@ -220,7 +220,7 @@ impl World {
                     self.judge.history.appended(token, now);
                 }
             }
-            (Kind::Ack { op }, Outcome::Acked(_)) => self.judge.requests.granted(op, index, None),
+            (Kind::Ack { op, .. }, Outcome::Acked(_)) => self.judge.requests.granted(op, index, None),
             (Kind::Mark, Outcome::Marked) => {}
             (Kind::Delete { speaker }, Outcome::Deleted) => {
                 let it = &mut self.clients[client];

@@ -7,12 +7,14 @@ use chat::{AccountId, Command, IdRange, Key, MessageId, Name, PasswordHash, Quer
 use plainsong::actors::messages::{Ask, SessionId, Slot, What};
 use plainsong::consensus::Index;
 
-use super::checkers::Token;
+use super::checkers::{Token, ensure};
 use super::replica::{Asks, Mail};
 use super::world::{Event, MS, SECOND, Time, World};
 
 /// Names that people go by. A few only, so that they meet.
 const NAMES: [&str; 6] = ["ann", "bob", "cyd", "dan", "eve", "fay"];
+/// `request_timeout_ms`, and what it takes to notice.
+const ANSWERED_MAX: Time = 4 * SECOND;
 /// A request to a replica travels at most so long.
 const LATENCY_MAX: Time = MS;
 /// Messages in one answer.
@@ -46,7 +48,7 @@ pub enum Kind {
     Send { op: usize, keyed: Option<Keyed>, token: Option<Token> },
     Undelivered { account: AccountId },
     Received { account: u64, token: Option<Token> },
-    Ack { op: usize },
+    Ack { op: usize, id: MessageId },
     Mark,
     List,
     Delete { speaker: Speaker },
@@ -109,13 +111,26 @@ impl World {
         if self.clients[client].at.is_none() {
             self.connect(client);
         } else if let Some(oldest) = self.clients[client].pending.front() {
-            let patience = if self.rng.u8(..) < 3 { 200 * MS } else { 4 * SECOND };
-            if self.now - oldest.asked > patience {
+            let (asked, patience) = (oldest.asked, if self.rng.u8(..) < 3 { 200 * MS } else { ANSWERED_MAX });
+            if self.now - asked > patience {
+                if patience == ANSWERED_MAX {
+                    self.must_have_answered(client, asked);
+                }
                 self.hang_up(client);
             }
         } else {
             self.choose(client);
         }
+    }
+
+    /// Every request ends with an answer: `UNKNOWN`, if nothing better is known. Only a process that was paused is
+    /// excused.
+    fn must_have_answered(&self, client: usize, asked: Time) {
+        let Some(Conn { host, life, .. }) = self.clients[client].at else { return };
+        let there = &self.hosts[host];
+        let excused = there.life != life || there.disturbed >= asked || there.paused_until > self.now;
+        let waits = &self.clients[client].pending;
+        ensure!(Serves, excused, "host {host} has not answered client {client} for {ANSWERED_MAX} us: {waits:?}");
     }
 
     fn connect(&mut self, client: usize) {
@@ -308,7 +323,7 @@ impl World {
         self.judge.requests.attempt(op);
         let key = Some(Key::new(&format!("a{op}")).expect("a good key"));
         let command = Command::Ack { speaker, key, id, ranges: vec![IdRange::new(MessageId(1), id)] };
-        self.ask(client, vec![(What::Write(command), Kind::Ack { op })]);
+        self.ask(client, vec![(What::Write(command), Kind::Ack { op, id })]);
     }
 
     fn mark(&mut self, client: usize, account: AccountId) {

@@ -21,6 +21,7 @@ pub enum Fault {
     CutHalves,
     CutOne,
     CutLeader,
+    CutLearner,
     CutRing,
     CutOneWay,
     BreakLink,
@@ -39,7 +40,7 @@ pub enum Fault {
     HandOver,
 }
 
-pub const ALL: [Fault; 26] = [
+pub const ALL: [Fault; 27] = [
     Fault::Crash,
     Fault::CrashLeader,
     Fault::CrashInTurn,
@@ -50,6 +51,7 @@ pub const ALL: [Fault; 26] = [
     Fault::CutHalves,
     Fault::CutOne,
     Fault::CutLeader,
+    Fault::CutLearner,
     Fault::CutRing,
     Fault::CutOneWay,
     Fault::BreakLink,
@@ -116,6 +118,12 @@ impl World {
             Fault::CutHalves | Fault::CutOne | Fault::CutLeader | Fault::CutRing | Fault::CutOneWay => {
                 self.partition(fault, if fault == Fault::CutLeader { leader } else { host }, until);
             }
+            // One that comes back with an empty disk: does it learn in time that it votes again?
+            Fault::CutLearner => {
+                if let Some(learner) = self.learner() {
+                    self.partition(fault, learner, until);
+                }
+            }
             Fault::BreakLink => self.break_links(host),
             Fault::FlakyLink => {
                 for _ in 0..self.rng.usize(3..20) {
@@ -137,13 +145,19 @@ impl World {
             Fault::FullDisk => self.hosts[host].full_disk_until = until,
             Fault::Pause => self.pause(host, until),
             Fault::PauseLeader => self.pause(leader, until),
-            Fault::Wipe => self.wipe(host),
+            Fault::Wipe => {
+                let who = if self.is_somebody_unaware() || self.rng.bool() { leader } else { host };
+                self.wipe(who);
+            }
             Fault::Snapshot => {
                 self.hosts[host].snapshot = Some((self.hosts[host].disk.clone(), self.hosts[host].saved.clone()));
             }
             Fault::Restore => self.restore(host),
             Fault::ClockJump => self.hosts[host].clock_error += self.rng.i64(-3_000_000..3_000_000),
-            Fault::HandOver => self.tell(leader, Mail::HandOver),
+            Fault::HandOver => {
+                self.judge.service.term_is_ordered();
+                self.tell(leader, Mail::HandOver);
+            }
         }
     }
 
@@ -152,6 +166,23 @@ impl World {
         let standing = |h: &usize| self.hosts[*h].replica.as_ref().map(|r| r.node.standing());
         let leads = |h: &usize| standing(h).is_some_and(|s| s.role == Role::Leader);
         (0..self.style.hosts).filter(leads).max_by_key(|h| standing(h).map(|s| s.term))
+    }
+
+    /// A replica that runs, and does not know itself to vote.
+    fn learner(&self) -> Option<usize> {
+        let learns =
+            |h: &usize| self.hosts[*h].replica.as_ref().is_some_and(|r| r.node.standing().role == Role::Learner);
+        (0..self.style.hosts).find(learns)
+    }
+
+    /// Whether a voter does not know that it votes: the entry that says so has not reached it.
+    fn is_somebody_unaware(&self) -> bool {
+        let votes = |h: usize| self.judge.ledger.voters().contains(&self.hosts[h].disk.me);
+        let knows = |h: usize| {
+            let disk = &self.hosts[h].disk;
+            disk.memberships().last().is_some_and(|(_, membership)| membership.votes(disk.me))
+        };
+        (0..self.style.hosts).any(|h| votes(h) && !knows(h))
     }
 
     fn restart(&mut self, host: usize, max: Time) {

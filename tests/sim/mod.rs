@@ -20,8 +20,6 @@ mod carry;
 mod checkers;
 mod clients;
 mod connect;
-// The other simulation judges disks by one function more.
-#[allow(dead_code)]
 #[path = "../core_sim/disk.rs"]
 mod disk;
 mod faults;
@@ -35,4 +33,4 @@ mod stores;
 pub mod style;
 mod talk;
 pub mod trace;
-mod world;
+pub mod world;

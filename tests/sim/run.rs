@@ -92,7 +92,11 @@ fn rest(world: &mut World) {
 fn each_serves(world: &mut World) {
     for host in 0..world.style.hosts {
         let deadline = world.now + SERVED_MAX;
-        world.connect_to(0, host);
+        while world.clients[0].at.is_none() {
+            ensure!(Serves, world.now < deadline, "{} does not answer", id(host));
+            world.run_until(world.now + MS);
+            world.connect_to(0, host);
+        }
         world.look_up(0, name(&format!("z{host}")));
         while world.clients[0].speaker.is_none() {
             ensure!(Serves, world.now < deadline, "{} serves nobody: {:?}", id(host), world.clients[0]);

@@ -32,11 +32,17 @@ pub struct Style {
 impl Style {
     pub fn draw(rng: &mut Rng) -> Self {
         let share = rng.u8(30..255);
+        let faults = if rng.u8(..) < 170 {
+            ALL.into_iter().filter(|_| rng.u8(..) < share).collect()
+        } else {
+            // A few kinds, often: what meets seldom elsewhere meets here.
+            (0..rng.usize(2..5)).map(|_| ALL[rng.usize(0..ALL.len())]).collect()
+        };
         let hosts = if rng.u8(..) < 190 { 3 } else { 5 };
         Self {
             hosts,
             clients: rng.usize(3..8),
-            faults: ALL.into_iter().filter(|_| rng.u8(..) < share).collect(),
+            faults,
             printed_lines: rng.u8(..) < 40,
             turn_delay_max: if rng.bool() { 100 } else { 3 * MS },
             fsync_max: if rng.bool() { MS } else { 12 * MS },

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use plainsong::actors::messages::{News, SessionId};
 use plainsong::consensus::{ReplicaId, Run};
 
-use super::checkers::Judge;
+use super::checkers::{Judge, ensure};
 use super::clients::Client;
 use super::hosts::Host;
 use super::net::{Net, Wire};
@@ -26,6 +26,8 @@ pub const MS: Time = 1_000;
 pub const SECOND: Time = 1_000 * MS;
 /// How often it is looked at whether a healthy majority serves.
 const WATCH: Time = 250 * MS;
+/// A world with more events than this goes round in circles.
+const EVENTS_MAX: u64 = 5_000_000;
 
 /// What happens at some time.
 #[derive(Debug)]
@@ -90,7 +92,6 @@ pub struct World {
     pub blocked: Vec<Vec<Time>>,
     pub slow_net_until: Time,
     pub lossy_pulses_until: Time,
-    /// A link that breaks again and again, until then.
     pub clients: Vec<Client>,
     pub sessions: u64,
     pub witnesses: u64,
@@ -171,6 +172,7 @@ impl World {
             let Reverse(next) = self.events.pop().expect("peeked");
             self.now = next.at;
             self.happened += 1;
+            ensure!(Serves, self.happened < EVENTS_MAX, "{EVENTS_MAX} events, and no end");
             match self.waits(&next.event) {
                 Some(until) => self.at(until, next.event),
                 None => self.happens(next.event),
@@ -248,6 +250,10 @@ impl World {
         }
     }
 
+    fn is_storing(&self, host: usize) -> bool {
+        self.hosts[host].replica.as_ref().is_some_and(|r| !r.storing.is_empty())
+    }
+
     /// Nothing passes between two hosts, one way or the other.
     pub fn is_blocked(&self, one: usize, other: usize) -> bool {
         self.blocked[one][other] > self.now || self.blocked[other][one] > self.now
@@ -263,7 +269,9 @@ impl World {
         let counted = healthy.iter().filter(|h| voters.contains(&self.hosts[**h].disk.me)).count();
         let serves = connected && quiet && !voters.is_empty() && counted * 2 > voters.len() && self.clients_on;
         let disturbed = self.hosts.iter().map(|h| h.disturbed).max().unwrap_or(0);
-        self.judge.service.look(now, serves.then_some(healthy), disturbed, self.judge.ledger.committed());
+        let hangs = self.leader().filter(|h| self.hosts[*h].hung_disk_until > now && self.is_storing(*h));
+        let committed = self.judge.ledger.committed();
+        self.judge.service.look(now, serves.then_some(healthy), hangs, disturbed, committed);
     }
 }
 

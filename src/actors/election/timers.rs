@@ -7,6 +7,7 @@
 //! - On evidence that the leader's process is gone (its connection ended and nobody answers for it), there is nothing to
 //!   wait for: quiet at once, stand after the rank delay. Other voters have evidence of their own a moment earlier or
 //!   later, so the first try may be refused: it is repeated a few times in quick succession.
+//! - A learner never stands, but becomes quiet like a follower: a newer log than its own may name it a voter.
 //! - A leader checks every greatest timeout whether a quorum still answers.
 
 use std::collections::BTreeSet;
@@ -69,8 +70,11 @@ impl Timers {
     ///   2. this replica finds the evidence, and is about to stand;
     ///   3. it reads those appends: were they to start the timers anew, the election would be a quarter second late.
     pub fn heard(&mut self, now: Instant, random: f64) {
-        if self.stands() && self.evidence == 0 {
-            self.quiet_at = Some(now + self.min);
+        if self.evidence > 0 || self.standing.is_none_or(|s| s.role == Role::Leader) {
+            return;
+        }
+        self.quiet_at = Some(now + self.min);
+        if self.stands() {
             self.stand_at = Some(now + self.random_timeout(random));
         }
     }
@@ -78,6 +82,13 @@ impl Timers {
     /// Role, term or leader changed.
     pub fn standing(&mut self, now: Instant, standing: Standing, random: f64) {
         let before = self.standing.replace(standing);
+        if matches!(standing.role, Role::Leader | Role::Learner) {
+            // The evidence has served, or is of no use. Were it kept, then
+            //   1. this replica is elected on evidence at its first try, and leads;
+            //   2. it loses its majority, and follows nobody, in the same term;
+            //   3. nothing starts its timers, because "a leader's last words count for nothing": it never stands again.
+            (self.evidence, self.gone) = (0, None);
+        }
         match standing.role {
             Role::Leader => {
                 (self.quiet_at, self.stand_at) = (None, None);
@@ -85,7 +96,16 @@ impl Timers {
                     self.check_at = Some(now + self.max);
                 }
             }
-            Role::Learner => (self.quiet_at, self.stand_at, self.check_at) = (None, None, None),
+            Role::Learner => {
+                // It never stands, but it may be asked for its vote: a newer log than its own may name it a voter.
+                //   1. replica 1 is wiped, and comes back; 2 and 3 remove its old life and commit the new one;
+                //   2. before 1 hears of that, its leader, 3, is lost for good: 1 and 2 are a majority of the voters;
+                //   3. were 1 never quiet, it would refuse 2 for ever, because it "heard of a leader just now".
+                (self.stand_at, self.check_at) = (None, None);
+                if self.quiet_at.is_none() {
+                    self.heard(now, random);
+                }
+            }
             Role::Follower | Role::Candidate => {
                 self.check_at = None;
                 let later = before.is_none_or(|before| before.term < standing.term);
@@ -264,6 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn who_was_elected_on_evidence_and_steps_down_stands_again() {
+        let start = Instant::now();
+        let mut timers = follower(2, start);
+        timers.leader_gone(start);
+        timers.standing(start, standing(Role::Leader, Some(2)), 0.5);
+        timers.standing(start + MAX, standing(Role::Follower, None), 0.0);
+        assert_eq!(timers.next(), Some(start + MAX + MIN), "quiet, and then a candidate");
+    }
+
+    #[test]
     fn a_new_voter_without_a_leader_stands_soon() {
         let start = Instant::now();
         let mut timers = follower(2, start);
@@ -273,12 +303,15 @@ mod tests {
     }
 
     #[test]
-    fn a_learner_never_stands() {
+    fn a_learner_never_stands_but_is_quiet() {
         let start = Instant::now();
-        let mut timers = follower(2, start);
-        timers.standing(start, standing(Role::Learner, None), 0.5);
-        timers.leader_gone(start);
-        timers.stand_soon(start);
+        let mut timers = Timers::new(ReplicaId(2), MIN, MAX);
+        timers.standing(start, standing(Role::Learner, Some(1)), 0.5);
+        timers.heard(start + MIN, 0.5);
+        timers.leader_gone(start + MIN);
+        timers.stand_soon(start + MIN);
+        assert!(timers.due(start + MIN, 0.5).is_empty());
+        assert_eq!(timers.due(start + 2 * MIN, 0.5), [FromElection::LeaderQuiet]);
         assert_eq!(timers.next(), None);
     }
 }

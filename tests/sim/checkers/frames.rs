@@ -1,7 +1,7 @@
 //! What a replica says, and what is on its disk when it says it.
 
 use plainsong::consensus::founding::Introduction;
-use plainsong::consensus::{FoundingState, Frame, ReplicaId};
+use plainsong::consensus::{FoundingState, Frame, ReplicaId, Round};
 use plainsong::wire::PeerLine;
 
 use super::{Judge, ensure};
@@ -9,11 +9,28 @@ use crate::sim::disk::Disk;
 
 impl Judge {
     /// Lines leave a replica.
-    pub fn says(&self, disk: &Disk, to: ReplicaId, lines: &[PeerLine]) {
+    pub fn says(&mut self, disk: &Disk, to: ReplicaId, lines: &[PeerLine]) {
         for line in lines {
             if let PeerLine::Frame(frame) = line {
+                self.counts_round(disk, frame);
                 self.frame(disk, to, frame);
             }
+        }
+    }
+
+    /// Rounds of pulses are counted within a term: nobody confirms one that was not begun.
+    fn counts_round(&mut self, disk: &Disk, frame: &Frame) {
+        match frame {
+            Frame::Beat { term, round, .. } => {
+                let begun = self.rounds.entry(*term).or_default();
+                *begun = (*begun).max(*round);
+            }
+            Frame::BeatReply { term, round, .. } if *round > Round(0) => {
+                let begun = self.rounds.get(term).copied().unwrap_or_default();
+                let me = disk.me;
+                ensure!(NoFalseClaims, *round <= begun, "{me} says {frame:?}, but round {begun} was begun last");
+            }
+            _ => {}
         }
     }
 

@@ -16,9 +16,10 @@ mod model;
 mod requests;
 mod service;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use plainsong::consensus::{Index, Role, Standing};
+use plainsong::consensus::{Index, Role, Round, Standing, Term};
 use plainsong::machine::Applied;
 
 pub use history::{History, Token};
@@ -36,10 +37,12 @@ pub enum Law {
     LogsAgree,
     CommittedForever,
     MajorityHolds,
+    OwnTerm,
     NoFalseClaims,
     OneFounding,
     SameState,
     ExactlyOnce,
+    Order,
     Refusals,
     Linearizable,
     Mailbox,
@@ -54,10 +57,12 @@ impl fmt::Display for Law {
             Law::LogsAgree => "logs agree up to commit",
             Law::CommittedForever => "committed never changes",
             Law::MajorityHolds => "a majority's disks hold what is committed",
+            Law::OwnTerm => "a leader commits by entries of its own term",
             Law::NoFalseClaims => "no frame claims what the disk does not hold",
             Law::OneFounding => "a cluster is founded once",
             Law::SameState => "equal states at equal indexes",
             Law::ExactlyOnce => "exactly once",
+            Law::Order => "requests of a connection take effect in order",
             Law::Refusals => "what is refused never takes effect",
             Law::Linearizable => "linearizable",
             Law::Mailbox => "mailboxes hold what was acknowledged",
@@ -91,6 +96,10 @@ pub struct Judge {
     pub requests: Requests,
     pub history: History,
     pub service: Service,
+    /// Which term each host led at the end of its last turn.
+    led: Vec<Option<Term>>,
+    /// The newest round that was begun in each term.
+    rounds: BTreeMap<Term, Round>,
     /// The digest after each entry, by whoever applied it first.
     digests: Vec<u64>,
 }
@@ -100,8 +109,16 @@ impl Judge {
     pub fn turned(&mut self, hosts: &[Host], host: usize, before: Index) {
         let Some(replica) = &hosts[host].replica else { return };
         let node = &replica.node;
+        let standing = node.standing();
+        self.led.resize(hosts.len(), None);
+        let leads = (standing.role == Role::Leader).then_some(standing.term);
+        let led = std::mem::replace(&mut self.led[host], leads);
         if node.commit() == before {
             return;
+        }
+        if leads.is_some() && leads == led {
+            let (me, term) = (node.me(), node.log().term_at(node.commit()));
+            ensure!(OwnTerm, term == leads, "{me} leads {leads:?}, and commits {} of {term:?}", node.commit());
         }
         for entry in self.ledger.commit_moved(node, &hosts[host].disk, before) {
             let effect = self.model.commits(&entry);
@@ -109,7 +126,7 @@ impl Judge {
                 self.requests.took_effect(op, index);
             }
         }
-        if node.standing().role == Role::Leader {
+        if standing.role == Role::Leader {
             self.ledger.commit_is_durable(node, hosts);
         }
     }
