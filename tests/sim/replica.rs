@@ -4,7 +4,7 @@
 //! be sent, takes the node's duties and carries them out. What leaves goes into `out`, in the order in which it leaves:
 //! a process that dies in the middle of a turn has done a prefix of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -14,12 +14,11 @@ use plainsong::actors::internal::{FromElection, FromLog};
 use plainsong::actors::messages::{Ask, News, SessionId, Slot};
 use plainsong::actors::replicator::presence::Online;
 use plainsong::actors::replicator::requests::Requests;
+use plainsong::actors::replicator::storing::Storing;
 use plainsong::actors::replicator::view::View;
 use plainsong::actors::store::{LogJob, StateJob, StateNews};
 use plainsong::consensus::founding::Introduction;
-use plainsong::consensus::{
-    Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Standing, Term, Ticket,
-};
+use plainsong::consensus::{Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Standing, Term};
 use plainsong::machine;
 use plainsong::wire::{PeerLine, Presence};
 
@@ -128,7 +127,7 @@ pub struct Replica {
     pub marks_wait: Vec<(SessionId, Slot)>,
     pub marks_since: Option<Instant>,
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
-    pub storing: VecDeque<(Ticket, Instant)>,
+    pub storing: Storing,
     pub disk_full: bool,
     pub handed: Index,
     sent_to: Option<(Term, ReplicaId)>,
@@ -166,7 +165,7 @@ impl Replica {
             marks_wait: Vec::new(),
             marks_since: None,
             to_peers: BTreeMap::new(),
-            storing: VecDeque::new(),
+            storing: Storing::default(),
             disk_full: false,
             sent_to: None,
             heard_leader: false,
@@ -368,9 +367,7 @@ impl Replica {
     fn log_says(&mut self, news: FromLog) {
         match news {
             FromLog::Stored(ticket) => {
-                while self.storing.front().is_some_and(|(out, _)| *out <= ticket) {
-                    self.storing.pop_front();
-                }
+                self.storing.answer(ticket, self.now);
                 self.step(Input::Stored(ticket));
             }
             FromLog::Loaded(reader, entries) => self.step(Input::Loaded(reader, entries)),
@@ -379,7 +376,7 @@ impl Replica {
     }
 
     fn watch_disk(&mut self) {
-        let hangs = self.storing.front().is_some_and(|(_, at)| self.now.duration_since(*at) > ELECTION_MAX);
+        let hangs = self.storing.hangs(self.now, ELECTION_MAX);
         if hangs && self.node.standing().role == Role::Leader {
             self.step(Input::Gray);
         }
@@ -391,7 +388,7 @@ impl Replica {
         for duty in duties {
             match duty {
                 Duty::Persist(batch) => {
-                    self.storing.push_back((batch.ticket, self.now));
+                    self.storing.hand(batch.ticket, self.now);
                     self.out.push(Out::Log(LogJob::Persist(batch)));
                 }
                 Duty::Load(reader, from, to) => self.out.push(Out::Log(LogJob::Load(reader, from, to))),

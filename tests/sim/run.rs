@@ -12,8 +12,9 @@ use super::world::{MS, SECOND, Time, World, id};
 
 /// After the last fault, everything is at rest again within this much simulated time.
 const REST_MAX: Time = 20 * SECOND;
-/// After it, each replica serves a request within this time.
+/// After it, each replica serves a request within this time, and that of a few fsyncs.
 const SERVED_MAX: Time = 3 * SECOND;
+const FSYNCS_OF_A_REQUEST_MAX: Time = 8;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,7 +92,7 @@ fn rest(world: &mut World) {
 /// A client at each replica in turn creates an account, and speaks for it.
 fn each_serves(world: &mut World) {
     for host in 0..world.style.hosts {
-        let deadline = world.now + SERVED_MAX;
+        let deadline = world.now + SERVED_MAX + FSYNCS_OF_A_REQUEST_MAX * world.style.fsync.end;
         while world.clients[0].at.is_none() {
             ensure!(Serves, world.now < deadline, "{} does not answer", id(host));
             world.run_until(world.now + MS);

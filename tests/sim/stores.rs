@@ -46,7 +46,7 @@ impl World {
         let latency = if there.slow_disk_until > self.now {
             self.rng.u64(20 * MS..900 * MS)
         } else {
-            self.rng.u64(100..self.style.fsync_max)
+            self.rng.u64(self.style.fsync.clone())
         };
         let hung = there.hung_disk_until.saturating_sub(self.now);
         self.after(latency + hung, Event::LogDone { host, life });

@@ -1,10 +1,18 @@
 //! What a seed's world is like: how large, how fast, and which faults it knows. Not every world has every fault: one in
 //! which everything fails tests little else.
 
+use std::ops::Range;
+
 use fastrand::Rng;
 
 use super::faults::{ALL, Fault};
 use super::world::{MS, SECOND, Time};
+
+/// What an fsync takes.
+const FAST_DISK: Range<Time> = 100..MS;
+const FAIR_DISK: Range<Time> = 100..12 * MS;
+/// A few writes a second, on every host: votes take longer than an election timeout.
+const SLOW_DISK: Range<Time> = 100 * MS..450 * MS;
 
 /// See the module's header.
 #[derive(Clone, Debug)]
@@ -15,7 +23,7 @@ pub struct Style {
     /// Lines between replicas are printed and read back.
     pub printed_lines: bool,
     pub turn_delay_max: Time,
-    pub fsync_max: Time,
+    pub fsync: Range<Time>,
     pub apply_max: Time,
     pub think_max: Time,
     pub fault_pause_max: Time,
@@ -45,7 +53,7 @@ impl Style {
             faults,
             printed_lines: rng.u8(..) < 40,
             turn_delay_max: if rng.bool() { 100 } else { 3 * MS },
-            fsync_max: if rng.bool() { MS } else { 12 * MS },
+            fsync: fsync(rng),
             apply_max: if rng.bool() { 500 } else { 20 * MS },
             think_max: rng.u64(10 * MS..150 * MS),
             fault_pause_max: rng.u64(100 * MS..2_000 * MS),
@@ -64,7 +72,7 @@ impl Style {
             faults: Vec::new(),
             printed_lines: false,
             turn_delay_max: 100,
-            fsync_max: MS,
+            fsync: FAST_DISK,
             apply_max: 500,
             think_max: 180 * MS,
             fault_pause_max: SECOND,
@@ -73,5 +81,13 @@ impl Style {
             chaos,
             long_outage: false,
         }
+    }
+}
+
+fn fsync(rng: &mut Rng) -> Range<Time> {
+    match rng.u8(..) {
+        0..20 => SLOW_DISK,
+        20..136 => FAST_DISK,
+        _ => FAIR_DISK,
     }
 }

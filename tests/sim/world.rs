@@ -251,7 +251,7 @@ impl World {
     }
 
     fn is_storing(&self, host: usize) -> bool {
-        self.hosts[host].replica.as_ref().is_some_and(|r| !r.storing.is_empty())
+        self.hosts[host].replica.as_ref().is_some_and(|r| !r.storing.is_idle())
     }
 
     /// Nothing passes between two hosts, one way or the other.

@@ -9,6 +9,8 @@
 //!   later, so the first try may be refused: it is repeated a few times in quick succession.
 //! - A learner never stands, but becomes quiet like a follower: a newer log than its own may name it a voter.
 //! - A leader checks every greatest timeout whether a quorum still answers.
+//! - Every term that nobody won yet doubles the pauses before the next, up to [`BACKOFF_MAX`] times: votes have to be on
+//!   disks, and a disk may take longer for that than any timeout that was chosen for a healthy one.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -25,6 +27,9 @@ pub const VOTING_TIME: Duration = Duration::from_millis(60);
 /// So many tries on one piece of evidence; then the random timeouts take over.
 pub const EVIDENCE_TRIES: u32 = 10;
 
+/// The pauses before a candidacy grow to so many times what they were.
+pub const BACKOFF_MAX: u32 = 16;
+
 /// See the module's header.
 #[derive(Clone, Debug)]
 pub struct Timers {
@@ -39,6 +44,8 @@ pub struct Timers {
     /// Tries left on the evidence at hand, and whose end it is of.
     evidence: u32,
     gone: Option<ReplicaId>,
+    /// What pauses are multiplied by: 1 while there is a leader, doubled with every term without one.
+    backoff: u32,
 }
 
 impl Timers {
@@ -55,6 +62,7 @@ impl Timers {
             check_at: None,
             evidence: 0,
             gone: None,
+            backoff: 1,
         }
     }
 
@@ -89,6 +97,9 @@ impl Timers {
             //   3. nothing starts its timers, because "a leader's last words count for nothing": it never stands again.
             (self.evidence, self.gone) = (0, None);
         }
+        if standing.leader.is_some() {
+            self.backoff = 1;
+        }
         match standing.role {
             Role::Leader => {
                 (self.quiet_at, self.stand_at) = (None, None);
@@ -111,12 +122,18 @@ impl Timers {
                 let later = before.is_none_or(|before| before.term < standing.term);
                 if later && standing.role == Role::Candidate {
                     // Votes are being counted, once they are on disks: standing again at once would void them.
-                    self.stand_at = Some(now + VOTING_TIME + self.rank_delay());
+                    //   1. an fsync takes 0.3 s on every replica; a candidate's own vote, and the others', take 0.6 s;
+                    //   2. it stands again after 60 ms, as a candidate on evidence does: a new term, and a new vote to write;
+                    //   3. no vote is ever counted, and terms climb until the disks are faster.
+                    self.stand_at = Some(now + VOTING_TIME * self.backoff + self.rank_delay());
                 } else if later || standing.leader.is_some_and(|leader| Some(leader) != self.gone) {
                     self.evidence = 0;
                 }
                 if self.stand_at.is_none() || self.evidence == 0 && standing.role == Role::Follower {
                     self.heard(now, random);
+                }
+                if later && standing.leader.is_none() {
+                    self.backoff = BACKOFF_MAX.min(self.backoff * 2);
                 }
                 if before.map(|s| s.role) == Some(Role::Learner) && standing.leader.is_none() {
                     // The cluster was founded a moment ago: there is no leader to wait for.
@@ -180,7 +197,8 @@ impl Timers {
     }
 
     fn random_timeout(&self, random: f64) -> Duration {
-        self.min + (self.max - self.min).mul_f64(random.clamp(0.0, 1.0)) + self.rank_delay()
+        let pause = self.min + (self.max - self.min).mul_f64(random.clamp(0.0, 1.0));
+        pause * self.backoff + self.rank_delay()
     }
 
     fn rank_delay(&self) -> Duration {
@@ -281,6 +299,27 @@ mod tests {
         timers.standing(start, next_term, 0.0);
         timers.due(start + MIN, 0.0);
         assert_eq!(timers.next(), Some(start + MIN + RANK_STEP), "somebody leads");
+    }
+
+    #[test]
+    fn candidacies_that_nobody_wins_come_at_growing_pauses() {
+        let start = Instant::now();
+        let mut timers = follower(1, start);
+        let (mut now, mut pauses) = (start + MIN, Vec::new());
+        timers.due(now, 0.0);
+        for term in 4..12 {
+            let mut candidate = standing(Role::Candidate, None);
+            candidate.term = Term(term);
+            timers.standing(now, candidate, 0.0);
+            let next = timers.next().expect("it stands again");
+            pauses.push(next - now);
+            now = next;
+            timers.due(now, 0.0);
+        }
+        assert_eq!(pauses[..4], [1, 2, 4, 8].map(|factor| VOTING_TIME * factor));
+        assert_eq!(pauses.last(), Some(&(VOTING_TIME * BACKOFF_MAX)));
+        timers.standing(now, standing(Role::Follower, Some(2)), 0.0);
+        assert_eq!(timers.next(), Some(now + MIN), "somebody leads");
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Replicator {
         for duty in duties {
             match duty {
                 Duty::Persist(batch) => {
-                    self.storing.push_back((batch.ticket, Instant::now()));
+                    self.storing.hand(batch.ticket, Instant::now());
                     self.to_log(LogJob::Persist(batch));
                 }
                 Duty::Load(reader, from, to) => self.to_log(LogJob::Load(reader, from, to)),

@@ -12,9 +12,10 @@ pub mod hub;
 pub mod presence;
 pub mod requests;
 mod sessions;
+pub mod storing;
 pub mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,12 +30,13 @@ use super::internal::{
 };
 use super::messages::{News, SessionId, Slot};
 use super::store::{LogJob, StateJob};
-use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Term, Ticket};
+use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Term};
 use crate::machine;
 use crate::wire::{PeerLine, Presence};
 use hub::Hub;
 use presence::Online;
 use requests::Requests;
+use storing::Storing;
 use view::View;
 
 /// A turn comes at the latest after so many messages.
@@ -112,7 +114,7 @@ pub struct Replicator {
     marks_wait: Vec<(SessionId, Slot)>,
     marks_since: Option<Instant>,
     /// Batches on their way to the disk, and since when.
-    storing: VecDeque<(Ticket, Instant)>,
+    storing: Storing,
     disk_full: bool,
     /// The last entry handed to the state.
     handed: crate::consensus::Index,
@@ -155,7 +157,7 @@ impl Replicator {
             marks_bytes: 0,
             marks_wait: Vec::new(),
             marks_since: None,
-            storing: VecDeque::new(),
+            storing: Storing::default(),
             disk_full: false,
             sent_to: None,
             heard_leader: false,
@@ -339,9 +341,9 @@ impl Replicator {
         ctx.run_later(SWEEP_INTERVAL, Self::sweep);
     }
 
-    /// A batch that the disk has held for longer than an election takes: somebody else should lead.
+    /// A disk that has not answered for longer than an election takes: somebody else should lead.
     fn watch_disk(&mut self) {
-        let hangs = self.storing.front().is_some_and(|(_, at)| at.elapsed() > self.settings.election_timeout_max);
+        let hangs = self.storing.hangs(Instant::now(), self.settings.election_timeout_max);
         if hangs && self.node.standing().role == Role::Leader {
             log::warn!(
                 "the disk has not answered for {:?}: handing leadership over",
@@ -488,9 +490,7 @@ impl Handler<FromLog> for Replicator {
     fn handle(&mut self, message: FromLog, ctx: &mut Self::Context) {
         match message {
             FromLog::Stored(ticket) => {
-                while self.storing.front().is_some_and(|(out, _)| *out <= ticket) {
-                    self.storing.pop_front();
-                }
+                self.storing.answer(ticket, Instant::now());
                 self.step(Input::Stored(ticket));
             }
             FromLog::Loaded(reader, entries) => self.step(Input::Loaded(reader, entries)),
