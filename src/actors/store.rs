@@ -14,6 +14,7 @@ use chat::{Answer, Effect, Query};
 
 use super::internal::{FromLog, FromState};
 use crate::consensus::{Batch, Boot, Entry, Index, Member, Reader};
+use crate::machine::audit::{self, Checkpoint};
 use crate::machine::{self, Applied, MachineStorage};
 use crate::storage::{LogStore, StateStore, StorageError};
 
@@ -50,6 +51,8 @@ pub enum StateNews {
         own: Vec<Own>,
         /// What sessions should see, in order.
         effects: Vec<Effect>,
+        /// The digests at the checkpoints among them.
+        checkpoints: Vec<Checkpoint>,
     },
     /// The answer to a query, and how far the state had applied the log then.
     Answer(u64, Answer, Index),
@@ -247,7 +250,7 @@ impl StateThread {
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<StateNews, StorageError> {
-        let (mut own, mut effects) = (Vec::new(), Vec::new());
+        let (mut own, mut effects, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
         for entry in entries {
             match machine::apply(&mut self.store, entry, &mut effects)? {
                 Applied::Done { origin, outcome } if self.is_own(&origin) => {
@@ -258,9 +261,12 @@ impl StateThread {
                 }
                 Applied::Nothing | Applied::Done { .. } | Applied::Skipped { .. } => {}
             }
+            if entry.index.0.is_multiple_of(audit::EVERY) {
+                checkpoints.push(Checkpoint { index: entry.index, digest: self.store.digest() });
+            }
         }
         let until = entries.last().map_or(Index(0), |entry| entry.index);
-        Ok(StateNews::Applied { until, own, effects })
+        Ok(StateNews::Applied { until, own, effects, checkpoints })
     }
 
     fn is_own(&self, origin: &machine::Origin) -> bool {

@@ -21,6 +21,7 @@
 //! Transactions: whoever applies wraps entries in one. Who is online, and what time it is: the leader has stamped it.
 
 mod apply;
+pub mod audit;
 pub mod body;
 mod map;
 pub mod payload;

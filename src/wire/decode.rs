@@ -7,6 +7,7 @@ use super::{PeerLine, PeerNews, Presence, limits};
 use crate::consensus::{
     Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, ReplicaId, Round, Run, Term,
 };
+use crate::machine::audit::Checkpoint;
 use crate::machine::body::{self, Kind, parse_member};
 
 /// A line that is not of the grammar. The link ends.
@@ -239,17 +240,29 @@ fn presence(rest: &str) -> Option<Presence> {
     }
 }
 
+/// id, up, votes, applied, and the checkpoint's index and digest.
+const NEWS_FIELDS: usize = 6;
+
 fn news(rest: &str) -> Option<Vec<PeerNews>> {
     if rest.is_empty() {
         return Some(Vec::new());
     }
-    let fields: Vec<u64> = rest.split('|').map(|f| decimal(f.as_bytes())).collect::<Option<_>>()?;
-    let whole = fields.len().is_multiple_of(4);
-    let news = fields.chunks_exact(4).map(|f| {
-        let id = ReplicaId(u16::try_from(f[0]).ok()?);
-        Some(PeerNews { id, up: bit(f[1])?, votes: bit(f[2])?, applied: Index(f[3]) })
-    });
-    news.collect::<Option<Vec<_>>>().filter(|_| whole)
+    let fields: Vec<&str> = rest.split('|').collect();
+    fields.chunks(NEWS_FIELDS).map(one_news).collect()
+}
+
+fn one_news(fields: &[&str]) -> Option<PeerNews> {
+    let [id, up, votes, applied, at, digest] = fields else { return None };
+    let number = |text: &str| decimal(text.as_bytes());
+    let checkpoint = Checkpoint { index: Index(number(at)?), digest: hex(digest)? };
+    let id = ReplicaId(u16::try_from(number(id)?).ok()?);
+    Some(PeerNews {
+        id,
+        up: bit(number(up)?)?,
+        votes: bit(number(votes)?)?,
+        applied: Index(number(applied)?),
+        checkpoint,
+    })
 }
 
 /// Exactly `N` decimal numbers between `|`.

@@ -24,6 +24,7 @@ pub use decode::{BadLine, Decoder};
 pub use encode::encode;
 
 use crate::consensus::{Frame, Index, Member, Run};
+use crate::machine::audit::Checkpoint;
 
 /// What one replica says to another once their link is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct PeerNews {
     pub votes: bool,
     /// How far it has applied the log.
     pub applied: Index,
+    /// The digest of its state, at the newest index at which all take it.
+    pub checkpoint: Checkpoint,
 }
 
 /// Bounds of the grammar.

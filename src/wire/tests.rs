@@ -7,6 +7,7 @@ use super::handshake::{Hello, Kind, Refused, Side, proof, proof_is_right};
 use super::*;
 use crate::consensus::founding::Introduction;
 use crate::consensus::*;
+use crate::machine::audit::Checkpoint;
 
 fn member(id: u16) -> Member {
     Member { id: ReplicaId(id), incarnation: Incarnation(0xa0 + u64::from(id)) }
@@ -43,7 +44,13 @@ fn samples() -> Vec<PeerLine> {
         Frame::FoundingNews { cluster: None, state: FoundingState::Blank },
         Frame::FoundingNews { cluster: Some(ClusterId(7)), state: FoundingState::Sealed },
     ];
-    let news = PeerNews { id: ReplicaId(3), up: true, votes: false, applied: Index(12) };
+    let news = PeerNews {
+        id: ReplicaId(3),
+        up: true,
+        votes: false,
+        applied: Index(12),
+        checkpoint: Checkpoint { index: Index(64), digest: u64::MAX },
+    };
     frames
         .into_iter()
         .map(PeerLine::Frame)

@@ -20,8 +20,10 @@ use plainsong::actors::store::{LogJob, StateJob, StateNews};
 use plainsong::consensus::founding::Introduction;
 use plainsong::consensus::{Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Standing, Term};
 use plainsong::machine;
+use plainsong::machine::audit::Verdict;
 use plainsong::wire::{PeerLine, Presence};
 
+use super::checkers::ensure;
 use super::heart::Heart;
 
 pub const ELECTION_MIN: Duration = Duration::from_millis(250);
@@ -352,7 +354,11 @@ impl Replica {
                 }
                 PeerLine::Frame(frame) => self.step(Input::Frame(from, frame)),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
-                PeerLine::News(news) => self.view.news(news),
+                PeerLine::News(news) => {
+                    let verdicts = self.view.news(news);
+                    let agree = verdicts.iter().all(|verdict| *verdict == Verdict::Agrees);
+                    ensure!(SameState, agree, "{} finds {verdicts:?}", self.me);
+                }
                 PeerLine::Restored(member, run) => {
                     if (member, run) == (self.me, self.run) {
                         self.out.push(Out::EndRestored);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use plainsong::actors::internal::FromLog;
 use plainsong::actors::store::{LogJob, Own, StateJob, StateNews};
 use plainsong::consensus::{Entry, Index};
+use plainsong::machine::audit::{self, Checkpoint};
 use plainsong::machine::{self, Applied, MachineStorage, MapMachine};
 
 use super::replica::{FromLogNews, Mail, Told};
@@ -148,7 +149,7 @@ fn apply(
     (me, boot): super::hosts::MemberBoot,
     entries: &[Entry],
 ) -> StateNews {
-    let (mut own, mut effects) = (Vec::new(), Vec::new());
+    let (mut own, mut effects, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         let Ok(applied) = machine::apply(state, entry, &mut effects);
         judge.applied(host, entry.index, &applied, state.digest());
@@ -161,7 +162,10 @@ fn apply(
             }
             Applied::Nothing | Applied::Done { .. } | Applied::Skipped { .. } => {}
         }
+        if entry.index.0.is_multiple_of(audit::EVERY) {
+            checkpoints.push(Checkpoint { index: entry.index, digest: state.digest() });
+        }
     }
     let until = entries.last().map_or(Index(0), |entry| entry.index);
-    StateNews::Applied { until, own, effects }
+    StateNews::Applied { until, own, effects, checkpoints }
 }

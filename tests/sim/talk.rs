@@ -6,7 +6,9 @@ use plainsong::actors::replicator::requests::{Asked, Expired, Held, Read, Waiter
 use plainsong::actors::store::{Own, StateJob, StateNews};
 use plainsong::consensus::{Index, Input};
 use plainsong::machine;
+use plainsong::machine::audit::Verdict;
 
+use super::checkers::ensure;
 use super::replica::{ELECTION_MAX, Out, Proof, REQUEST_TIMEOUT, Replica};
 
 impl Replica {
@@ -144,10 +146,14 @@ impl Replica {
 
     pub fn state_says(&mut self, news: StateNews) {
         match news {
-            StateNews::Applied { until, own, effects } => {
+            StateNews::Applied { until, own, effects, checkpoints } => {
                 own.into_iter().for_each(|one| self.own_applied(one));
                 for effect in effects {
                     self.effect(effect);
+                }
+                for checkpoint in checkpoints {
+                    let verdict = self.view.checkpoint(checkpoint);
+                    ensure!(SameState, verdict == Verdict::Agrees, "{} finds {verdict:?}", self.me);
                 }
                 self.step(Input::Applied(until));
             }

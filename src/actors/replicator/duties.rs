@@ -6,6 +6,7 @@ use crate::actors::internal::{Ending, ToElection, ToHeartbeat};
 use crate::actors::messages::{Done, Entered, News};
 use crate::actors::store::{LogJob, Own, StateJob, StateNews};
 use crate::consensus::{Duty, Frame, Index, Input, ReplicaId, Standing};
+use crate::machine::audit::Verdict;
 use crate::wire::PeerLine;
 use chat::{Answer, MessageId};
 
@@ -107,6 +108,22 @@ impl Replicator {
         }
     }
 
+    /// Equal logs make equal states. Where they do not, who differs from a majority serves no more, and derives its state
+    /// again; its log is the same as the others', row by row.
+    pub(super) fn judge_state(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Agrees => {}
+            Verdict::Differs(id, index) => log::error!(
+                "the states of this replica and of replica {id} differ after entry {index}, and no majority says which is \
+                 wrong: stop the one whose disk or memory you trust less, and start it again without its state.db"
+            ),
+            Verdict::Outvoted(index) => {
+                log::error!("a majority has another state than this replica after entry {index}");
+                self.end(Ending::StateDamaged);
+            }
+        }
+    }
+
     pub(super) fn query(&mut self, asked: Asked, query: chat::Query) {
         let number = self.requests.query(asked);
         self.to_state(StateJob::Query(number, query));
@@ -116,7 +133,7 @@ impl Replicator {
 
     pub(super) fn state_says(&mut self, news: StateNews) {
         match news {
-            StateNews::Applied { until, own, effects } => {
+            StateNews::Applied { until, own, effects, checkpoints } => {
                 for one in own {
                     self.own_applied(one);
                 }
@@ -125,6 +142,10 @@ impl Replicator {
                         let news = self.online.leave(&name);
                         self.tell_presence(news);
                     }
+                }
+                for checkpoint in checkpoints {
+                    let verdict = self.view.checkpoint(checkpoint);
+                    self.judge_state(verdict);
                 }
                 self.step(Input::Applied(until));
                 self.tell_of_rebuild(until);

@@ -289,7 +289,11 @@ impl Replicator {
                 }
                 PeerLine::Frame(frame) => self.step(Input::Frame(from, frame)),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
-                PeerLine::News(news) => self.view.news(news),
+                PeerLine::News(news) => {
+                    for verdict in self.view.news(news) {
+                        self.judge_state(verdict);
+                    }
+                }
                 PeerLine::Restored(member, run) => {
                     let me = self.node.introduction();
                     if (member, run) == (me.member, me.run) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::actors::messages::{ClusterStatus, ReplicaStatus};
 use crate::consensus::{Index, Member, ReplicaId, Role, Standing, Term, quorum};
+use crate::machine::audit::{Audit, Checkpoint, Verdict};
 use crate::wire::PeerNews;
 
 /// See the module's header.
@@ -24,6 +25,7 @@ pub struct View {
     heard: BTreeMap<ReplicaId, Instant>,
     /// Since when there is nobody to send requests to.
     contact_lost: Option<Instant>,
+    audit: Audit,
 }
 
 impl View {
@@ -39,6 +41,7 @@ impl View {
             news: BTreeMap::new(),
             heard: BTreeMap::new(),
             contact_lost: Some(now),
+            audit: Audit::new(me),
         }
     }
 
@@ -77,9 +80,18 @@ impl View {
         self.living = living;
     }
 
-    /// News that came with a pulse or its answer.
-    pub fn news(&mut self, news: Vec<PeerNews>) {
+    /// News that came with a pulse or its answer; and what they say of the states.
+    pub fn news(&mut self, news: Vec<PeerNews>) -> Vec<Verdict> {
+        let voters = self.voting_ids();
+        let others = news.iter().filter(|one| one.id != self.me);
+        let verdicts = others.map(|one| self.audit.note(one.id, one.checkpoint, &voters)).collect();
         self.news.extend(news.into_iter().map(|one| (one.id, one)));
+        verdicts
+    }
+
+    /// This replica's own state has come to a checkpoint.
+    pub fn checkpoint(&mut self, checkpoint: Checkpoint) -> Verdict {
+        self.audit.note(self.me, checkpoint, &self.voting_ids())
     }
 
     /// The leader to send requests to: this replica itself, or one whose link is up.
@@ -153,13 +165,15 @@ impl View {
             up: self.is_up(id),
             votes: self.voters.iter().any(|m| m.id == id),
             applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
+            checkpoint: self.audit.newest(id),
         })
         .collect()
     }
 
     /// What a follower reports with its answer to a pulse.
     pub fn report(&self, applied: Index) -> PeerNews {
-        PeerNews { id: self.me, up: true, votes: self.voters.iter().any(|m| m.id == self.me), applied }
+        let votes = self.voters.iter().any(|m| m.id == self.me);
+        PeerNews { id: self.me, up: true, votes, applied, checkpoint: self.audit.newest(self.me) }
     }
 
     /// What `status` prints. Without a leader nobody is asked for pulses: then who was not heard of within `recently`
@@ -290,7 +304,13 @@ mod tests {
         let mut view = view(now);
         view.link_up(ReplicaId(1), now);
         view.standing(following(Some(1)), now);
-        let news = |id, up, applied| PeerNews { id: ReplicaId(id), up, votes: true, applied: Index(applied) };
+        let news = |id, up, applied| PeerNews {
+            id: ReplicaId(id),
+            up,
+            votes: true,
+            applied: Index(applied),
+            checkpoint: Checkpoint::default(),
+        };
         view.news(vec![news(1, true, 40), news(2, true, 30), news(3, false, 10)]);
         let status = view.status(Index(38), now, Duration::from_secs(1));
         let rows: Vec<_> = status.replicas.iter().map(|r| (r.id, r.role, r.up, r.applied, r.lag)).collect();
