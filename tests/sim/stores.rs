@@ -12,6 +12,7 @@ use super::replica::{FromLogNews, Mail, Told};
 use super::world::{Event, MS, World};
 
 const DISK_FULL_PAUSE: u64 = 250 * MS;
+const HUNG_LOOK: u64 = 50 * MS;
 
 /// What the threads have to do, and the state as it is in memory.
 #[derive(Default)]
@@ -49,8 +50,7 @@ impl World {
         } else {
             self.rng.u64(self.style.fsync.clone())
         };
-        let hung = there.hung_disk_until.saturating_sub(self.now);
-        self.after(latency + hung, Event::LogDone { host, life });
+        self.after(latency, Event::LogDone { host, life });
     }
 
     /// The transaction is durable, unless the disk is full, or hangs.
@@ -60,8 +60,8 @@ impl World {
         }
         let now = self.now;
         if self.hosts[host].hung_disk_until > now {
-            let until = self.hosts[host].hung_disk_until;
-            return self.at(until, Event::LogDone { host, life });
+            // Looked at again and again: a disk may be healed before its time.
+            return self.after(HUNG_LOOK, Event::LogDone { host, life });
         }
         let writes = self.hosts[host].stores.log.iter().any(|job| matches!(job, LogJob::Persist(_)));
         if self.hosts[host].full_disk_until > now && writes {
