@@ -13,6 +13,9 @@ use crate::drill::report::as_field;
 use crate::drill::stage::Options;
 use crate::drill::{DRILLS, Drill, DrillError, Needs, enclosure, picture};
 
+/// The longest drill: a day.
+const SECONDS_MAX: u64 = 86_400;
+
 /// Which drill, and how.
 #[derive(Args, Clone, Debug)]
 pub struct DrillArgs {
@@ -22,9 +25,9 @@ pub struct DrillArgs {
     /// How many messages the writer sends, at least.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(10..))]
     pub messages: u32,
-    /// How long a pause or a cut lasts, in drills that have one.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub seconds: u64,
+    /// How long a pause or a cut lasts, in drills that have one (10 by default), or all of `soak` (600).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    pub seconds: Option<u64>,
     /// Where random places come from, in drills that damage files; by default, from chance.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -65,14 +68,21 @@ pub fn run(args: &DrillArgs) -> io::Result<bool> {
 
 fn attempt(drill: &Drill, args: &DrillArgs) -> Result<bool, DrillError> {
     if drill.needs != Needs::Nothing && !args.enclosed {
-        return Err(enclosure::enter(drill.needs == Needs::Network));
+        let is_network = matches!(drill.needs, Needs::Network | Needs::NetworkIfPermitted);
+        match enclosure::enter(is_network) {
+            DrillError::Skip(why) if drill.needs == Needs::NetworkIfPermitted => {
+                eprintln!("plainsong: no links are cut: {why}");
+            }
+            impossible => return Err(impossible),
+        }
     }
     let binary = std::env::current_exe().map_err(DrillError::io("find the running program"))?;
     let options = Options {
         messages: args.messages as usize,
-        lasting: Duration::from_secs(args.seconds),
+        lasting: args.seconds.map_or(drill.lasting, Duration::from_secs),
         seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
         keep: args.keep,
+        enclosed: args.enclosed,
     };
     let (report, timeline) = crate::drill::run(drill, &binary, &options)?;
     if let Some(file) = &args.svg {

@@ -33,6 +33,25 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 unavailable or port taken,
 74 input or output failed, 75 no leader (try again), 78 bad config.
 RUST_LOG=debug tells more; NO_COLOR is honoured.";
 
+const CLIENT_HELP: &str = "\
+In a terminal there is a prompt: [replica] account> . It takes the protocol's lines (`send|bob|hi`,
+`6|`) and a few words: /to bob (then plain text goes to bob), /history, /who, /list, /status,
+/login, /create, /passwd (which ask for the password without showing it), /help, /quit. Tab completes,
+Ctrl-D waits for the replies that are due, Ctrl-C does not. The history of lines, without passwords, is in
+$XDG_STATE_HOME/plainsong/history (~/.local/state by default).
+
+On a pipe raw lines go in and come out, and the end of the input is the end.
+
+When the replica fails, the client goes to another, logs in again, shows what arrived meanwhile, and sends again
+under the same key what was not answered: each message is sent once and shown once.
+
+Examples:
+  plainsong client --login alice
+  plainsong client --server 127.0.0.1:5001 --raw < script
+
+Exit codes: 0 done, 2 wrong usage, 69 no replica answers, 74 input or output failed,
+75 gave up waiting. NO_COLOR is honoured.";
+
 /// A replicated, persistent, fault-tolerant chat server that anyone can speak to with nc.
 #[derive(Debug, Parser)]
 #[command(name = "plainsong", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -56,8 +75,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  plainsong cluster\n  plainsong cluster --config test.yaml --data /tmp/test")]
     Cluster(ClusterArgs),
     /// Speaks to the cluster, and keeps doing so when a replica fails
-    #[command(after_help = "Examples:\n  plainsong client --login alice\n  \
-                            plainsong client --server 127.0.0.1:5001 --raw < script")]
+    #[command(after_help = CLIENT_HELP)]
     Client(ClientArgs),
     /// Shows who leads, who is up and who lags; 75 without a leader, 69 when nobody answers
     #[command(after_help = "Examples:\n  plainsong status\n  plainsong status --server 127.0.0.1:5003\n  \

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::line::FinalLine;
 use super::options::{ClientOptions, ConnectError, back_off};
-use super::session::{Output, Reply, Session, Ticket};
+use super::session::{Output, Reply, SERVERS_MAX, Session, Ticket};
 use super::{End, Event};
 
 /// A longer line than any replica sends: what sends it is none.
@@ -175,8 +175,12 @@ impl Link {
     ) -> Link {
         let key_prefix: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
         let now = Instant::now();
+        let mut session = Session::new(key_prefix, options.in_flight_max);
+        if options.learn_servers {
+            session.learn();
+        }
         Link {
-            session: Session::new(key_prefix, options.in_flight_max),
+            session,
             options,
             asks,
             events,
@@ -343,6 +347,7 @@ impl Link {
                 Output::Bye(remark) => self.tell(Event::Bye(remark)),
                 Output::LoginLost(last) => self.tell(Event::LoginLost(last)),
                 Output::Other(line) => self.tell(Event::Other(line)),
+                Output::Servers(addresses) => self.learn(addresses),
                 Output::Reply(ticket, reply) => match self.callers.remove(&ticket) {
                     // A caller that went away does not want it.
                     Some(caller) => drop(caller.send(reply)),
@@ -351,6 +356,16 @@ impl Link {
                 Output::Trouble { elsewhere } => self.trouble(elsewhere),
                 Output::Leave(why) => self.lost(why),
                 Output::Over => self.over = Some(End::Quit),
+            }
+        }
+    }
+
+    /// Further replicas to try, behind those that are known.
+    fn learn(&mut self, addresses: Vec<String>) {
+        let servers = &mut self.options.servers;
+        for address in addresses {
+            if servers.len() < SERVERS_MAX && !servers.contains(&address) {
+                servers.push(address);
             }
         }
     }

@@ -28,9 +28,12 @@
 //! - Requests take effect in the order in which they were asked. Sends are pipelined (`in_flight_max`); if one is refused
 //!   for now while others behind it are on their way, those may overtake it. `in_flight_max: 1` rules that out.
 //!
+//! [`Events`] is a [`Stream`], too. `examples/answering_bot.rs` is a whole program.
+//!
 //! Memory is bounded: by the requests and events that may wait, by what the largest reply holds, and by the messages that
 //! the caller has not come back from. A caller who keeps [`Events`] must read them, or the client stops reading from the
-//! replica; one who does not want them drops them.
+//! replica; one who does not want them drops them. So whoever reads events in a loop asks there with [`Client::submit`], and
+//! leaves [`Client::request`], which waits for a reply that could stand behind a thousand messages, to another task.
 //!
 //! Leaves out TLS, and any opinion on how a message looks.
 
@@ -41,6 +44,11 @@ mod options;
 mod request;
 mod session;
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use chat::{Done, ErrCode, MessageId, Refusal};
@@ -274,6 +282,14 @@ impl Client {
     }
 }
 
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.poll(context)
+    }
+}
+
 fn account_line(op: &str, name: &str, password: Option<&str>) -> String {
     match password {
         Some(password) => format!("{op}|{name}|{password}"),
@@ -285,12 +301,17 @@ impl Events {
     /// The next event; `None` after [`Event::Ended`]. To come back for it is to say that the one before has been dealt
     /// with: a message is acknowledged then, and not sooner. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    /// The next event, as a stream gives it: see [`Events::next`].
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         self.done.send_if_modified(|done| std::mem::replace(done, self.given) != self.given);
-        let event = self.events.recv().await;
+        let event = std::task::ready!(self.events.poll_recv(context));
         if let Some(Event::Message(_)) = event {
             self.given += 1;
         }
-        event
+        Poll::Ready(event)
     }
 
     /// The next event if it is there already. It does not say that the one before has been dealt with.

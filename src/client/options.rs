@@ -28,6 +28,8 @@ pub struct ClientOptions {
     pub connect_give_up: Duration,
     /// For how long to try, after the first connection, to get an answer out of the cluster.
     pub give_up: Duration,
+    /// Ask each replica for its `status`, and try the replicas that it names as well.
+    pub learn_servers: bool,
     /// How many requests may be on their way at once, at most 512. With 1, requests take effect in the order in which
     /// they were asked under every failure; see [`crate::client`].
     pub in_flight_max: usize,
@@ -44,6 +46,7 @@ impl ClientOptions {
             ping_after: Duration::from_secs(5),
             connect_give_up: Duration::from_secs(5),
             give_up: Duration::from_secs(30),
+            learn_servers: false,
             in_flight_max: 64,
         }
     }

@@ -11,6 +11,7 @@
 //! Left out on purpose: everything of the server. This module imports nothing of ours, so that it cannot share a
 //! mistake with what it examines; it knows the protocol from its page alone.
 
+pub mod chatter;
 mod client;
 mod cluster;
 pub mod enclosure;
@@ -30,6 +31,7 @@ mod warden;
 mod writer;
 
 use std::path::Path;
+use std::time::Duration;
 
 pub use client::{LineClient, Msg, Reply, SERVER_LINE_BYTES_MAX};
 pub use cluster::{Cluster, ClusterOptions, Host, Placing, STATUS_WAIT};
@@ -52,6 +54,8 @@ pub enum Needs {
     Nothing,
     /// A network of its own, whose links it cuts.
     Network,
+    /// The same where it can be had; else the drill goes on without cuts, and says so.
+    NetworkIfPermitted,
     /// A small disk for each replica.
     SmallDisks,
 }
@@ -69,6 +73,8 @@ pub struct Drill {
     pub replicas: u16,
     /// How the writer writes.
     pub pace: Pace,
+    /// How long it lasts, or a pause or a cut in it, unless `--seconds` says otherwise.
+    pub lasting: Duration,
     /// What is done to the cluster while the writer writes.
     pub play: fn(&mut Stage) -> Result<(), DrillError>,
 }

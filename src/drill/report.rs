@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::judge::Verdict;
 
+/// So many gaps are told one by one; of more, the median and the worst.
+const GAPS_SHOWN_MAX: usize = 12;
+
 /// What a drill found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -33,11 +36,19 @@ impl Report {
     pub fn fields(&self) -> Vec<(String, String)> {
         let Verdict { sent, acked, lost, doubled, reordered, unexpected } = self.verdict;
         let gap = |gap: &Option<Duration>| gap.map_or("never".to_owned(), |gap| gap.as_millis().to_string());
-        let gaps: Vec<String> = self.gaps.iter().map(gap).collect();
+        let gaps = match self.gaps.len() {
+            0..=GAPS_SHOWN_MAX => self.gaps.iter().map(gap).collect::<Vec<_>>().join(","),
+            _ => {
+                let mut sorted = self.gaps.clone();
+                sorted.sort_by_key(|gap| gap.unwrap_or(Duration::MAX));
+                let worst = sorted.last().map_or_else(String::new, &gap);
+                format!("{} (median), {worst} (worst)", gap(&sorted[sorted.len() / 2]))
+            }
+        };
         let counts = [("sent", sent), ("acked", acked), ("lost", lost), ("doubled", doubled), ("reordered", reordered)];
         let mut fields: Vec<(String, String)> =
             counts.iter().map(|(name, count)| ((*name).to_owned(), count.to_string())).collect();
-        fields.push(("gap_ms".to_owned(), gaps.join(",")));
+        fields.push(("gap_ms".to_owned(), gaps));
         fields.push(("unexpected".to_owned(), unexpected.to_string()));
         fields.extend(self.facts.iter().cloned());
         fields.extend(self.broken.iter().map(|why| ("why".to_owned(), as_field(why))));

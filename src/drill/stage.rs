@@ -36,6 +36,8 @@ pub struct Options {
     pub seed: u64,
     /// Leave the replicas' data and logs in place, and say where.
     pub keep: bool,
+    /// This process is in namespaces of the drill's own.
+    pub enclosed: bool,
 }
 
 /// The cluster under test, its writer, and what was seen so far.
@@ -66,7 +68,8 @@ impl Stage {
     pub fn open(binary: &Path, drill: &super::Drill, options: &Options) -> Result<Self, DrillError> {
         let network = match drill.needs {
             Needs::Network => Some(Network::make(drill.replicas)?),
-            Needs::Nothing | Needs::SmallDisks => None,
+            Needs::NetworkIfPermitted if options.enclosed => Some(Network::make(drill.replicas)?),
+            Needs::NetworkIfPermitted | Needs::Nothing | Needs::SmallDisks => None,
         };
         let mut cluster = start_cluster(binary, drill, network.as_ref())?;
         if options.keep {
@@ -308,7 +311,7 @@ fn start_cluster(binary: &Path, drill: &super::Drill, network: Option<&Network>)
             let mut ids = cluster.ids().into_iter();
             ids.try_for_each(|id| mount_small_disk(&cluster.data_dir(id), SMALL_DISK_MEGABYTES))
         }
-        Needs::Nothing | Needs::Network => Ok(()),
+        Needs::Nothing | Needs::Network | Needs::NetworkIfPermitted => Ok(()),
     })
 }
 

@@ -1,4 +1,4 @@
-//! The one place where a drill waits for a condition that no file descriptor announces.
+//! The one place where a drill waits: for a condition that no file descriptor announces, or for a time that is part of it.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +23,11 @@ pub fn wait_until<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> O
         }
         thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// Lets a time pass that is part of the drill itself: the pause of somebody who chats.
+pub fn pass(time: Duration) {
+    thread::sleep(time);
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ fn start(replicas: &[&Fake], args: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plainsong"));
     command.arg("client").args(args).env_remove("RUST_LOG");
     for replica in replicas {
+        replica.is_asked_for_status();
         command.args(["--server", &replica.address()]);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

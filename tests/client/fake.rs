@@ -1,5 +1,6 @@
 //! A replica that does what the test says, line by line. Every wait is for an event and bounded by `PATIENCE`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plainsong::client::{Client, ClientOptions, Event, Events, Message};
@@ -14,6 +15,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Fake {
     listener: TcpListener,
     id: u32,
+    /// Whether each client is expected to ask for the status first.
+    is_asked: AtomicBool,
 }
 
 /// The replica's end of one connection.
@@ -60,7 +63,12 @@ impl Fake {
     /// A replica that listens, on a port of its own.
     pub async fn listen(id: u32) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        Fake { listener, id }
+        Fake { listener, id, is_asked: AtomicBool::new(false) }
+    }
+
+    /// From now on clients ask where the others are, as those do that were given an address by hand. It does not know.
+    pub fn is_asked_for_status(&self) {
+        self.is_asked.store(true, Ordering::Relaxed);
     }
 
     /// Its `host:port`.
@@ -79,6 +87,9 @@ impl Fake {
         let mut peer = self.accept().await;
         peer.say(&format!("hello|1|{}|test|c0ffee", self.id)).await;
         peer.answer("9|0", "ok|ack|0").await;
+        if self.is_asked.load(Ordering::Relaxed) {
+            peer.answer("11|", &format!("ok|status|{}|0|1|0", self.id)).await;
+        }
         peer
     }
 

@@ -86,7 +86,7 @@ impl Look {
         let notice = match event {
             Event::Connected { replica, server, again: true } => format!("now on replica {replica} ({server})"),
             Event::Connected { replica, server, again: false } if self.is_terminal && !self.is_raw => {
-                format!("connected to replica {replica} ({server}); `help` lists the requests")
+                format!("connected to replica {replica} ({server}); /help lists what can be typed")
             }
             Event::Disconnected { server, why } => format!("lost {server}: {why}; looking for another replica"),
             Event::Bye(remark) => format!("the replica says goodbye: {} ({})", remark.text, remark.code),
@@ -135,7 +135,11 @@ fn data_in_words(line: &str) -> String {
     match ServerLine::parse(line) {
         ServerLine::User(name) => format!("  {name}"),
         ServerLine::Help(help) => format!("  {help}"),
-        ServerLine::Past { time, from, to, text, .. } => format!("  {time} {from} to {to}: {text}"),
+        ServerLine::Past { id, time, from, to, text } => {
+            let time = time.to_string();
+            let (day, minute) = (time.get(..10).unwrap_or(&time), time.get(11..16).unwrap_or_default());
+            format!("  {day} {minute} {from} to {to}: {text} ({id})")
+        }
         ServerLine::Replica(replica) => {
             let state = if replica.up { "up" } else { "down" };
             let (id, role, address, lag) = (replica.id, replica.role.as_str(), replica.address, replica.lag);

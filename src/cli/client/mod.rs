@@ -1,6 +1,8 @@
 //! `plainsong client`: the protocol's own lines, typed or piped, on a connection that outlives its replica.
 //!
-//! With a terminal on both sides there is a prompt with a history, and what comes in is explained (`--raw`: as it is).
+//! With a terminal on both sides there is a prompt with a history and completion, which says where the client is connected
+//! and for whom it speaks; it takes a few words (`/to alice`) beside the protocol's lines, and what comes in is explained
+//! (`--raw`: as it is).
 //! Otherwise lines go in and raw lines come out, in order, and the end of the input is the end, once every reply is
 //! there: a script can take it for `nc -N` with a longer breath.
 //!
@@ -16,10 +18,13 @@
 //! Exit codes: 0; 2 nobody to ask; 69 no replica answers; 74 reading or writing failed; 75 gave up waiting, also for a
 //! single reply of a pipe that ended in `retry`. A reader of standard output that goes away is no failure.
 
+mod complete;
 mod look;
 mod pipe;
 mod prompt;
+mod screen;
 mod secret;
+mod words;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -76,8 +81,8 @@ pub fn run(args: &ClientArgs, config: &Config) -> Result<(), ClientExit> {
 }
 
 async fn converse(args: &ClientArgs, config: &Config) -> Result<(), ClientExit> {
-    let (client, events) = connect(args, config).await?;
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let (client, events) = connect(args, config, is_terminal).await?;
     if is_terminal && let Some(prompt) = prompt::Prompt::open(Look::terminal(args.raw)) {
         return prompt.run(client, events, args.login.as_deref()).await;
     }
@@ -90,10 +95,16 @@ async fn converse(args: &ClientArgs, config: &Config) -> Result<(), ClientExit> 
     pipe::run(client, events, input, tokio::io::stdout(), look).await
 }
 
-async fn connect(args: &ClientArgs, config: &Config) -> Result<(Client, Events), ClientExit> {
+async fn connect(args: &ClientArgs, config: &Config, is_typed: bool) -> Result<(Client, Events), ClientExit> {
     let from_config = || config.replicas.iter().map(|replica| replica.client_address()).collect();
     let servers = if args.servers.is_empty() { from_config() } else { args.servers.clone() };
     let mut options = ClientOptions::new(servers);
+    // The file names all replicas; whoever names one by hand learns the others from it.
+    options.learn_servers = !args.servers.is_empty();
+    if is_typed {
+        // What is typed, or pasted, keeps its order under every failure; a person is not slowed down by that.
+        options.in_flight_max = 1;
+    }
     let held = Duration::from_millis(config.request_timeout_ms.into());
     options.answer_timeout = options.answer_timeout.max(held * HOLDS_PER_SILENCE);
     Ok(Client::connect(options).await?)

@@ -1,7 +1,8 @@
 //! The prompt: rustyline on a thread of its own, because it blocks; what comes in is printed above it.
 //!
-//! Promises: a line that holds a password is not recorded; the terminal is left as it was found, however this ends.
-//! Ctrl-D ends when every reply is there, Ctrl-C without waiting for them.
+//! Promises: a line that holds a password is not recorded, and a password that is asked for is not shown; pasted lines go
+//! out one by one, in order; the terminal is left as it was found, however this ends. Ctrl-D ends when every reply is
+//! there, Ctrl-C without waiting for them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,18 +11,18 @@ use std::{env, fs, io, thread};
 use chat::ErrCode;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
-use rustyline::{Config, Editor, ExternalPrinter};
+use rustyline::{CompletionType, Config, Editor};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::ClientExit;
+use super::complete::{Aid, Shared};
 use super::look::{Look, harmless};
+use super::screen::{Screen, print_directly};
 use super::secret::{self, Restore};
+use super::words::{Said, WORDS, Words};
 use crate::client::{Client, End, Event, Events, Reply, Verdict, holds_password};
-
-/// What stands before a typed line.
-const PROMPT: &str = "> ";
 
 /// Lines that the history keeps.
 const HISTORY_LINES_MAX: usize = 1000;
@@ -34,19 +35,21 @@ const PASSWORD_TRIES: usize = 3;
 
 /// A terminal with a prompt.
 pub(super) struct Prompt {
-    editor: Editor<(), FileHistory>,
+    keyboard: Keyboard,
     screen: Screen,
 }
 
-/// The part of the terminal above the prompt.
-struct Screen {
-    printer: Box<dyn ExternalPrinter + Send>,
-    look: Look,
+/// The part of the terminal that is typed into.
+struct Keyboard {
+    editor: Editor<Aid, FileHistory>,
+    history: Option<PathBuf>,
+    known: Shared,
+    words: Words,
 }
 
 /// What the person did at the prompt.
 enum Typed {
-    Line(String),
+    Request(String),
     /// Ctrl-D, or nothing can be read any more.
     End,
     /// Ctrl-C.
@@ -57,31 +60,34 @@ impl Prompt {
     /// A prompt, where this terminal can have one.
     pub(super) fn open(look: Look) -> Option<Prompt> {
         let config = Config::builder().max_history_size(HISTORY_LINES_MAX).ok()?.history_ignore_space(true);
-        // It would have to be switched off again by whoever ends the process.
-        let config = config.bracketed_paste(false).build();
+        // Bracketed paste would have to be switched off again by whoever ends the process.
+        let config = config.completion_type(CompletionType::List).bracketed_paste(false).build();
         let mut editor = Editor::with_config(config).ok()?;
-        let printer = Box::new(editor.create_external_printer().ok()?);
-        Some(Prompt { editor, screen: Screen { printer, look } })
+        let known = Shared::default();
+        editor.set_helper(Some(Aid(known.clone())));
+        let screen = Screen::start(editor.create_external_printer().ok()?, look, known.clone()).ok()?;
+        let keyboard = Keyboard { editor, history: history_file(), known, words: Words::default() };
+        Some(Prompt { keyboard, screen })
     }
 
     /// Runs until the person leaves, or the client ends.
     pub(super) async fn run(self, client: Client, mut events: Events, login: Option<&str>) -> Result<(), ClientExit> {
         // The thread may be in the middle of a line when the process ends.
         let _restore = Restore::later()?;
-        let Prompt { editor, mut screen } = self;
+        let Prompt { keyboard, screen } = self;
+        while let Some(event) = events.try_next() {
+            screen.show(&event).await?;
+        }
         if let Some(name) = login {
-            while let Some(event) = events.try_next() {
-                screen.show(&event)?;
-            }
-            log_in(&client, name, &mut screen).await?;
+            log_in(&client, name, &screen).await?;
         }
         let (lines, mut typed) = mpsc::channel(1);
-        thread::Builder::new().name("prompt".to_owned()).spawn(move || read_lines(editor, &lines))?;
+        thread::Builder::new().name("prompt".to_owned()).spawn(move || keyboard.read(&lines))?;
         let feeding = async {
             let is_interrupted = loop {
                 match typed.recv().await {
                     // An empty line is nothing; that a client has ended is told by its events.
-                    Some(Typed::Line(line)) => drop(client.submit(line).await),
+                    Some(Typed::Request(line)) => drop(client.submit(line).await),
                     Some(Typed::Interrupt) => break true,
                     Some(Typed::End) | None => break false,
                 }
@@ -89,7 +95,7 @@ impl Prompt {
             client.close().await;
             is_interrupted
         };
-        let showing = screen.show_all(&mut events);
+        let showing = show_all(&screen, &mut events);
         tokio::pin!(feeding, showing);
         tokio::select! {
             shown = &mut showing => shown,
@@ -101,29 +107,18 @@ impl Prompt {
     }
 }
 
-impl Screen {
-    async fn show_all(&mut self, events: &mut Events) -> Result<(), ClientExit> {
-        while let Some(event) = events.next().await {
-            self.show(&event)?;
-            if event == Event::Ended(End::GaveUp) {
-                return Err(ClientExit::GaveUp);
-            }
+async fn show_all(screen: &Screen, events: &mut Events) -> Result<(), ClientExit> {
+    while let Some(event) = events.next().await {
+        screen.show(&event).await?;
+        if event == Event::Ended(End::GaveUp) {
+            return Err(ClientExit::GaveUp);
         }
-        Ok(())
     }
-
-    fn show(&mut self, event: &Event) -> io::Result<()> {
-        let notice = self.look.notice(event).map(|notice| format!("plainsong: {notice}"));
-        let lines: Vec<String> = notice.into_iter().chain(self.look.lines(event)).collect();
-        if lines.is_empty() {
-            return Ok(());
-        }
-        self.printer.print(lines.join("\n") + "\n").map_err(io::Error::other)
-    }
+    Ok(())
 }
 
 /// `--login`: asks for a password where the account has one.
-async fn log_in(client: &Client, name: &str, screen: &mut Screen) -> io::Result<()> {
+async fn log_in(client: &Client, name: &str, screen: &Screen) -> io::Result<()> {
     let mut password: Option<String> = None;
     for tries in 0..=PASSWORD_TRIES {
         // That a client has ended is told by its events.
@@ -132,7 +127,7 @@ async fn log_in(client: &Client, name: &str, screen: &mut Screen) -> io::Result<
         };
         let is_wrong = final_line.verdict() == Verdict::Err(Some(ErrCode::WrongPassword));
         if !is_wrong || password.is_some() {
-            screen.show(&Event::Reply(Reply { data: Vec::new(), key: None, final_line }))?;
+            screen.show(&Event::Reply(Reply { data: Vec::new(), key: None, final_line })).await?;
         }
         if !is_wrong || tries == PASSWORD_TRIES {
             return Ok(());
@@ -146,32 +141,66 @@ async fn log_in(client: &Client, name: &str, screen: &mut Screen) -> io::Result<
     Ok(())
 }
 
-/// Reads lines until the person leaves or nobody wants them.
-fn read_lines(mut editor: Editor<(), FileHistory>, lines: &mpsc::Sender<Typed>) {
-    let history = history_file();
-    if let Some(file) = &history {
-        // There is none on the first day.
-        let _ = editor.load_history(file);
-    }
-    loop {
-        let typed = match editor.readline(PROMPT) {
-            Ok(line) => {
-                if !line.is_empty() && !holds_password(&line) {
-                    let _ = editor.add_history_entry(&line);
-                    // A history that cannot be written is not worth a word among the talk.
-                    let _ = history.as_ref().map(|file| editor.append_history(file));
+impl Keyboard {
+    /// Reads lines until the person leaves or nobody wants them.
+    fn read(mut self, lines: &mpsc::Sender<Typed>) {
+        if let Some(file) = &self.history {
+            // There is none on the first day.
+            let _ = self.editor.load_history(file);
+        }
+        loop {
+            let prompt = self.known.prompt(self.words.to());
+            let typed = match self.editor.readline(&prompt) {
+                Ok(line) => {
+                    self.remember(&line);
+                    match self.understand(&line) {
+                        Ok(Some(request)) => Typed::Request(request),
+                        Ok(None) => continue,
+                        // The terminal is gone.
+                        Err(_) => Typed::End,
+                    }
                 }
-                Typed::Line(line)
+                Err(ReadlineError::Interrupted) => Typed::Interrupt,
+                // A key that is no character: what was typed with it is lost, nothing else.
+                Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => continue,
+                Err(_) => Typed::End,
+            };
+            let is_last = match &typed {
+                Typed::Request(line) => line.trim_end().eq_ignore_ascii_case("quit"),
+                Typed::End | Typed::Interrupt => true,
+            };
+            if lines.blocking_send(typed).is_err() || is_last {
+                return;
             }
-            Err(ReadlineError::Interrupted) => Typed::Interrupt,
-            Err(_) => Typed::End,
-        };
-        let is_last = match &typed {
-            Typed::Line(line) => line.trim_end().eq_ignore_ascii_case("quit"),
-            Typed::End | Typed::Interrupt => true,
-        };
-        if lines.blocking_send(typed).is_err() || is_last {
+        }
+    }
+
+    fn remember(&mut self, line: &str) {
+        if line.is_empty() || holds_password(line) {
             return;
+        }
+        // A history that cannot be written is not worth a word among the talk.
+        let _ = self.editor.add_history_entry(line);
+        let _ = self.history.as_ref().map(|file| self.editor.append_history(file));
+    }
+
+    /// The request that a line comes to, if any.
+    fn understand(&mut self, line: &str) -> io::Result<Option<String>> {
+        match self.words.read(line) {
+            Said::Request(request) => Ok(Some(request)),
+            Said::Notice(notice) => {
+                print_directly(&format!("{}\n", harmless(&notice)))?;
+                Ok(None)
+            }
+            Said::Secret { request, question } => {
+                let password = secret::ask(&harmless(&question))?;
+                Ok(Some(password.map_or(request.clone(), |password| format!("{request}|{password}"))))
+            }
+            Said::Help => {
+                let words: String = WORDS.iter().map(|(_, help)| format!("  {help}\n")).collect();
+                print_directly(&words)?;
+                Ok(Some("help".to_owned()))
+            }
         }
     }
 }

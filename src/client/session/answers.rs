@@ -20,12 +20,13 @@ impl Session {
             self.flights.push_front(flight);
             return self.leave("it answered another request than was asked");
         }
-        let is_local = matches!(flight, Flight::Manual | Flight::Ping);
+        let is_local = matches!(flight, Flight::Manual | Flight::Ping | Flight::Learn);
         if !is_local && !matches!(last.verdict(), Verdict::Retry(_)) {
             self.progress += 1;
         }
         match flight {
             Flight::Ping => {}
+            Flight::Learn => self.outputs.push_back(Output::Servers(std::mem::take(&mut self.learned))),
             Flight::Manual if self.credentials.is_none() => self.ready(),
             Flight::Manual => {}
             Flight::Restore => self.restored(last),

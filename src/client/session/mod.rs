@@ -37,6 +37,9 @@ pub(crate) const REQUESTS_MAX: usize = 1024;
 /// The replica remembers the newest 1,024 keys of an account: more unanswered ones could not be repeated safely.
 pub(crate) const IN_FLIGHT_MAX: usize = 512;
 
+/// More replicas than any cluster has: what names more is no replica, and is not believed.
+pub(crate) const SERVERS_MAX: usize = 64;
+
 /// The version of the protocol that this client speaks.
 const VERSION: u64 = 1;
 
@@ -45,6 +48,8 @@ const VERSION: u64 = 1;
 enum Flight {
     /// `9|0`: manual mode.
     Manual,
+    /// The question where the other replicas are.
+    Learn,
     /// The login that follows a reconnect.
     Restore,
     /// A page of the catch-up.
@@ -98,6 +103,8 @@ pub(crate) enum Output {
     Bye(Remark),
     /// For the user: after a reconnect the account could not be logged in again.
     LoginLost(FinalLine),
+    /// The addresses of the replicas, as this one knows them.
+    Servers(Vec<String>),
     /// For the user: a line that belongs to nothing.
     Other(String),
     /// For the caller of this request.
@@ -130,6 +137,9 @@ pub(crate) struct Session {
     /// After trouble: one request at a time until one is answered.
     careful: bool,
     in_flight_max: usize,
+    /// Whether each replica is asked where the others are.
+    learns: bool,
+    learned: Vec<String>,
     key_prefix: String,
     keys: u64,
     /// Counts answers other than `retry`: when it grows, the cluster does something for us.
@@ -151,11 +161,18 @@ impl Session {
             paused: false,
             careful: false,
             in_flight_max: in_flight_max.clamp(1, IN_FLIGHT_MAX),
+            learns: false,
+            learned: Vec::new(),
             key_prefix,
             keys: 0,
             progress: 0,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// From now on each replica is asked where the others are.
+    pub(crate) fn learn(&mut self) {
+        self.learns = true;
     }
 
     // ---- what the link tells --------------------------------------------------------------------------------------
@@ -321,6 +338,10 @@ impl Session {
         self.hello = Some(hello);
         self.phase = Phase::Restoring;
         self.fly(b"9|0".to_vec(), Flight::Manual);
+        if self.learns {
+            self.learned.clear();
+            self.fly(b"11|".to_vec(), Flight::Learn);
+        }
         self.restore();
     }
 
@@ -386,6 +407,13 @@ impl Session {
             Some(Flight::Request(ticket)) => {
                 if let Some(slot) = self.slot(ticket) {
                     slot.data.push(data);
+                }
+            }
+            Some(Flight::Learn) => {
+                if let ServerLine::Replica(replica) = ServerLine::parse(line)
+                    && self.learned.len() < SERVERS_MAX
+                {
+                    self.learned.push(replica.address.to_owned());
                 }
             }
             _ => self.outputs.push_back(Output::Other(data)),

@@ -211,7 +211,7 @@ impl World {
                 }
                 Output::Trouble { elsewhere: true } if self.rng.bool() => self.cut(),
                 Output::Trouble { .. } => self.is_paused = true,
-                Output::Up(_) => {}
+                Output::Up(_) | Output::Servers(_) => {}
                 other => panic!("not in this world: {other:?}"),
             }
         }

@@ -5,6 +5,7 @@ mod crowd;
 mod damage;
 mod disk;
 mod silence;
+mod soak;
 mod wipe;
 
 use std::time::Duration;
@@ -13,10 +14,17 @@ use super::load::Pace;
 use super::{Drill, Needs};
 
 /// Five replicas, nothing special.
-const PLAIN: Drill =
-    Drill { name: "", claim: "", needs: Needs::Nothing, replicas: 5, pace: Pace::STEADY, play: |_| Ok(()) };
+const PLAIN: Drill = Drill {
+    name: "",
+    claim: "",
+    needs: Needs::Nothing,
+    replicas: 5,
+    pace: Pace::STEADY,
+    lasting: Duration::from_secs(10),
+    play: |_| Ok(()),
+};
 
-/// Every drill there is, in the order of `scripts/drill_all.sh`.
+/// Every drill there is, in the order of `scripts/drill_all.sh`, which leaves out `soak` for its length.
 pub static DRILLS: &[Drill] = &[
     Drill {
         name: "kill_leader",
@@ -112,6 +120,15 @@ pub static DRILLS: &[Drill] = &[
         name: "reconnect_storm",
         claim: "Kill the leader, and let 500 clients come back at the same moment",
         play: crowd::reconnect_storm,
+        ..PLAIN
+    },
+    Drill {
+        name: "soak",
+        claim: "Let 50 clients chat at random while replicas are killed, stopped, cut off and restarted at random",
+        needs: Needs::NetworkIfPermitted,
+        pace: Pace { between: Duration::from_millis(100), text_bytes: 0 },
+        lasting: Duration::from_secs(600),
+        play: soak::soak,
         ..PLAIN
     },
 ];
