@@ -294,6 +294,29 @@ async fn a_replica_of_another_cluster_is_not_spoken_to() {
 }
 
 #[tokio::test]
+async fn whoever_names_one_replica_learns_the_others_from_it() {
+    let (one, two) = (Fake::listen(1).await, Fake::listen(2).await);
+    let mut options = options(&[&one]);
+    options.learn_servers = true;
+    let script = async {
+        let mut peer = one.greet().await;
+        let row = |id: u32, address: String| format!("replica|{id}|follower|{address}|up|1|0");
+        let rows = [row(1, one.address()), row(2, two.address())].join("\n");
+        peer.answer("11|", &format!("{rows}\nok|status|1|0|1|0")).await;
+        peer
+    };
+    let (client, mut peer) = tokio::join!(Client::connect(options), script);
+    let (client, mut events) = client.expect("a greeted client is connected");
+    assert!(matches!(next(&mut events).await, Event::Connected { replica: 1, .. }));
+    log_in(&client, &mut peer).await;
+    drop((peer, one));
+    let mut peer = two.greet().await;
+    peer.answer("11|", "err|BAD_REQUEST|an older replica may not know").await;
+    peer.answer("2|alice", "ok|login|alice|0").await;
+    while !matches!(next(&mut events).await, Event::Connected { replica: 2, again: true, .. }) {}
+}
+
+#[tokio::test]
 async fn nobody_there_is_an_error_that_names_who_was_asked() {
     let gone = Fake::listen(1).await;
     let mut options = options(&[&gone]);

@@ -25,7 +25,9 @@ pub fn enter(network: bool) -> DrillError {
         namespaces.push("--map-root-user");
     }
     let mut probe = Command::new("unshare");
-    probe.args(&namespaces).arg("true");
+    // A network that cannot even have a loopback is none: without iproute2 nothing could be made in it.
+    let command: &[&str] = if network { &["ip", "link", "set", "lo", "up"] } else { &["true"] };
+    probe.args(&namespaces).args(command);
     if let Err(why) = succeed(&mut probe) {
         return DrillError::Skip(format!("needs root, or user namespaces, for namespaces of its own ({why})"));
     }

@@ -39,7 +39,9 @@ fn serve(listener: TcpListener) -> JoinHandle<()> {
                 _ => b"ok|ack|1\n".to_vec(),
             };
             if line == "go" {
-                answer.extend_from_slice(b"note|ODD\x1b[1m|\x1b[7mnote\nuser|\x1b[2Jeve\nwhat\x1b[0m\nerr|BAD\x1b[4m|\x1b[9mno\n");
+                answer.extend_from_slice(
+                    b"note|ODD\x1b[1m|\x1b[7mnote\nuser|\x1b[2Jeve\nwhat\x1b[0m\nerr|BAD\x1b[4m|\x1b[9mno\n",
+                );
             }
             if to.write_all(&answer).is_err() {
                 return;

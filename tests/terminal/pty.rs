@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
-use expectrl::session::OsSession;
 use expectrl::process::unix::WaitStatus;
+use expectrl::session::OsSession;
 
 use crate::PATIENCE;
 

@@ -3,7 +3,8 @@
 //! Promises: a name that could command the terminal is never offered; memory is bounded.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use chat::{Done, NoteCode, ServerLine};
 use rustyline::completion::Completer;
@@ -25,16 +26,37 @@ pub(super) struct Known {
     replica: Option<u64>,
     account: Option<String>,
     names: BTreeSet<String>,
+    /// Replies so far.
+    replies: u64,
 }
 
 /// Shared by whoever shows events and whoever reads the keyboard.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shared(Arc<Mutex<Known>>);
+pub(super) struct Shared(Arc<Monitor>);
+
+#[derive(Debug, Default)]
+struct Monitor {
+    known: Mutex<Known>,
+    changed: Condvar,
+}
 
 impl Shared {
     /// Takes note of an event.
     pub(super) fn learn(&self, event: &Event) {
         self.with(|known| known.learn(event));
+        self.0.changed.notify_all();
+    }
+
+    /// How many replies have come.
+    pub(super) fn replies(&self) -> u64 {
+        self.with(|known| known.replies)
+    }
+
+    /// Waits until so many replies have come, or no longer than `limit`.
+    pub(super) fn await_replies(&self, count: u64, limit: Duration) {
+        let known = self.0.known.lock().expect("no holder panics");
+        let waited = self.0.changed.wait_timeout_while(known, limit, |known| known.replies < count);
+        drop(waited.expect("no holder panics"));
     }
 
     /// What stands before a typed line: the replica, the account, and who plain text goes to.
@@ -43,7 +65,7 @@ impl Shared {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Known) -> T) -> T {
-        act(&mut self.0.lock().expect("no holder panics"))
+        act(&mut self.0.known.lock().expect("no holder panics"))
     }
 }
 
@@ -56,6 +78,7 @@ impl Known {
             Event::Note(remark) if remark.code == NoteCode::LoggedOut.as_str() => self.account = None,
             Event::Message(message) => self.add(&message.from),
             Event::Reply(reply) => {
+                self.replies += 1;
                 for line in &reply.data {
                     match ServerLine::parse(line) {
                         ServerLine::User(name) => self.add(name),
@@ -116,15 +139,22 @@ impl Known {
                 let ops = OPS.iter().map(|op| format!("{op}|")).chain(NAMELESS.iter().map(|op| (*op).to_owned()));
                 (key_bytes, ops.filter(|op| op.starts_with(&begun)).collect())
             }
+            Some((op, begun)) if is_send(op) && !begun.contains('|') => {
+                (line.len() - begun.len(), named(begun).into_iter().map(|name| name + "|").collect())
+            }
             Some((op, begun)) if takes_name(op) && !begun.contains('|') => (line.len() - begun.len(), named(begun)),
             Some(_) => (line.len(), Vec::new()),
         }
     }
 }
 
-/// Whether the first argument of this op is a name.
+fn is_send(op: &str) -> bool {
+    op == "5" || op.eq_ignore_ascii_case("send")
+}
+
+/// Whether the only argument of this op, or the first of those that may be left out, is a name.
 fn takes_name(op: &str) -> bool {
-    ["1", "create", "2", "login", "5", "send", "7", "history"].iter().any(|known| known.eq_ignore_ascii_case(op))
+    ["1", "create", "2", "login", "7", "history"].iter().any(|known| known.eq_ignore_ascii_case(op))
 }
 
 /// What rustyline asks.
@@ -168,8 +198,9 @@ mod tests {
             ("qu", 0, &["quit"]),
             ("/st", 0, &["/status "]),
             ("/to al", 4, &["alan", "alice"]),
-            ("5|b", 2, &["bob"]),
-            ("send|al", 5, &["alan", "alice"]),
+            ("5|b", 2, &["bob|"]),
+            ("send|al", 5, &["alan|", "alice|"]),
+            ("7|al", 2, &["alan", "alice"]),
             ("send|alice|b", 12, &[]),
             ("12|b", 4, &[]),
         ] {

@@ -236,6 +236,8 @@ mod tests {
         assert_eq!(coloured, ["\x1b[2m14:40\x1b[0m \x1b[1mbob:\x1b[0m hi"]);
         let list = reply(&["user|al", "user|bob"], Done::List { shown: 2, matching: 5 }.into());
         assert_eq!(PERSON.lines(&list), ["  al", "  bob", "2 of 5 shown"]);
+        let past = reply(&["past|9|al|bob|2026-11-21T14:40:05.678Z|a|b\u{202e}"], Done::Ping { text: "" }.into());
+        assert_eq!(PERSON.lines(&past)[0], r"  2026-11-21 14:40 al to bob: a|b\u{202e} (9)");
         let refused = reply(&[], chat::Reply::err(chat::ErrCode::NoSuchUser));
         let [words] = &PERSON.lines(&refused)[..] else { panic!("one line") };
         assert!(words.starts_with("refused: ") && words.ends_with("(NO_SUCH_USER)"), "{words}");

@@ -21,7 +21,7 @@ use super::complete::{Aid, Shared};
 use super::look::{Look, harmless};
 use super::screen::{Screen, print_directly};
 use super::secret::{self, Restore};
-use super::words::{Said, WORDS, Words};
+use super::words::{Said, WORDS, Words, changes_account};
 use crate::client::{Client, End, Event, Events, Reply, Verdict, holds_password};
 
 /// Lines that the history keeps.
@@ -29,6 +29,9 @@ const HISTORY_LINES_MAX: usize = 1000;
 
 /// For how long Ctrl-C waits for the acks of what was shown.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// For how long the next prompt waits for the reply that says for whom it speaks.
+const ACCOUNT_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often `--login` asks for a password.
 const PASSWORD_TRIES: usize = 3;
@@ -45,6 +48,8 @@ struct Keyboard {
     history: Option<PathBuf>,
     known: Shared,
     words: Words,
+    /// The replies that come when all that was typed is answered.
+    due: u64,
 }
 
 /// What the person did at the prompt.
@@ -66,7 +71,7 @@ impl Prompt {
         let known = Shared::default();
         editor.set_helper(Some(Aid(known.clone())));
         let screen = Screen::start(editor.create_external_printer().ok()?, look, known.clone()).ok()?;
-        let keyboard = Keyboard { editor, history: history_file(), known, words: Words::default() };
+        let keyboard = Keyboard { editor, history: history_file(), known, words: Words::default(), due: 0 };
         Some(Prompt { keyboard, screen })
     }
 
@@ -86,7 +91,7 @@ impl Prompt {
         let feeding = async {
             let is_interrupted = loop {
                 match typed.recv().await {
-                    // An empty line is nothing; that a client has ended is told by its events.
+                    // That a client has ended is told by its events.
                     Some(Typed::Request(line)) => drop(client.submit(line).await),
                     Some(Typed::Interrupt) => break true,
                     Some(Typed::End) | None => break false,
@@ -148,6 +153,7 @@ impl Keyboard {
             // There is none on the first day.
             let _ = self.editor.load_history(file);
         }
+        self.due = self.known.replies();
         loop {
             let prompt = self.known.prompt(self.words.to());
             let typed = match self.editor.readline(&prompt) {
@@ -169,8 +175,13 @@ impl Keyboard {
                 Typed::Request(line) => line.trim_end().eq_ignore_ascii_case("quit"),
                 Typed::End | Typed::Interrupt => true,
             };
+            let changes_account = matches!(&typed, Typed::Request(line) if changes_account(line));
+            self.due += 1;
             if lines.blocking_send(typed).is_err() || is_last {
                 return;
+            }
+            if changes_account {
+                self.known.await_replies(self.due, ACCOUNT_WITHIN);
             }
         }
     }
@@ -187,7 +198,8 @@ impl Keyboard {
     /// The request that a line comes to, if any.
     fn understand(&mut self, line: &str) -> io::Result<Option<String>> {
         match self.words.read(line) {
-            Said::Request(request) => Ok(Some(request)),
+            // An empty line is nothing.
+            Said::Request(request) => Ok(Some(request).filter(|request| !request.is_empty())),
             Said::Notice(notice) => {
                 print_directly(&format!("{}\n", harmless(&notice)))?;
                 Ok(None)

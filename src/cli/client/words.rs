@@ -19,8 +19,8 @@ pub(super) const WORDS: &[(&str, &str)] = &[
 
 /// The ops of the protocol by name; the place of each is its number.
 pub(super) const OPS: &[&str] = &[
-    "list", "create", "login", "logout", "delete", "send", "deliver", "history", "erase", "ack", "who", "status", "ping",
-    "passwd",
+    "list", "create", "login", "logout", "delete", "send", "deliver", "history", "erase", "ack", "who", "status",
+    "ping", "passwd",
 ];
 
 /// Ops that have a name and no number.
@@ -124,6 +124,12 @@ fn is_request(line: &str) -> bool {
         Some((op, _)) => is_op(op),
         None => line.eq_ignore_ascii_case("quit"),
     }
+}
+
+/// Whether the account that one speaks for may be another after this request.
+pub(super) fn changes_account(request: &str) -> bool {
+    let op = request.split('|').next().unwrap_or_default();
+    ["1", "create", "2", "login", "3", "logout", "4", "delete"].iter().any(|known| known.eq_ignore_ascii_case(op))
 }
 
 fn is_op(word: &str) -> bool {
