@@ -59,6 +59,8 @@ const CELL_HEIGHT: f64 = 38.0;
 const CHARACTER: f64 = 6.6;
 /// What a cell holds of a verdict field; a longer value takes more cells.
 const VALUE_CHARACTERS_MAX: usize = 17;
+/// So many marks can be told apart by their labels.
+const MARKS_LABELLED_MAX: usize = 60;
 /// About so many steps on the time axis.
 const TIME_STEPS: f64 = 8.0;
 
@@ -97,7 +99,8 @@ pub fn svg(report: &Report, timeline: &Timeline) -> String {
     let seconds = span_seconds(timeline);
     let (low, high) = decades(&timeline.points);
     let mut frame = Frame { top: 0.0, seconds, low, high };
-    let labels = lanes(&timeline.marks, |at| frame.x(at));
+    let marks = told(&timeline.marks);
+    let labels = lanes(&marks, |at| frame.x(at));
     let lane_count = labels.iter().map(|label| label.lane + 1).max().unwrap_or(0);
     frame.top = TITLE_HEIGHT + LANE_HEIGHT * lane_count as f64 + 8.0;
     let fields = report.fields();
@@ -110,7 +113,7 @@ pub fn svg(report: &Report, timeline: &Timeline) -> String {
     );
     title(&mut out, report);
     axes(&mut out, &frame);
-    for (mark, label) in timeline.marks.iter().zip(&labels) {
+    for (mark, label) in marks.iter().zip(&labels) {
         draw_mark(&mut out, &frame, mark, label);
     }
     points(&mut out, &frame, &timeline.points);
@@ -253,10 +256,22 @@ struct Label {
     leftwards: bool,
 }
 
+/// The marks as they are drawn: of a crowd only what was broken, without labels, which would bury the plot.
+fn told(marks: &[Mark]) -> Vec<Mark> {
+    if marks.len() <= MARKS_LABELLED_MAX {
+        return marks.to_vec();
+    }
+    let hits = marks.iter().filter(|mark| mark.kind == MarkKind::Hit);
+    hits.map(|mark| Mark { label: String::new(), ..*mark }).collect()
+}
+
 /// Gives each label the first lane in which it touches no earlier one.
 fn lanes(marks: &[Mark], x: impl Fn(Duration) -> f64) -> Vec<Label> {
     let mut ends: Vec<f64> = Vec::new();
     let place = |mark: &Mark| {
+        if mark.label.is_empty() {
+            return Label { lane: 0, leftwards: false };
+        }
         let (at, width) = (x(mark.at), CHARACTER * mark.label.chars().count() as f64 + 8.0);
         let leftwards = at + width > RIGHT;
         let (from, to) = if leftwards { (at - width, at) } else { (at, at + width) };
@@ -354,6 +369,17 @@ mod tests {
     fn a_drill_without_any_acknowledgement_is_drawn_too() {
         let text = svg(&Report::default(), &Timeline::default());
         assert!(text.contains(">fail<") && !text.contains("NaN") && !text.contains("inf"), "{text}");
+    }
+
+    #[test]
+    fn a_crowd_of_marks_is_drawn_without_labels() {
+        let few: Vec<Mark> = (0..MARKS_LABELLED_MAX as u64).map(|n| mark(n, "kill")).collect();
+        assert_eq!(told(&few), few);
+        let healed = Mark { kind: MarkKind::Heal, ..mark(99, "start") };
+        let many: Vec<Mark> = few.iter().cloned().chain([healed]).collect();
+        let drawn = told(&many);
+        assert_eq!(drawn.len(), few.len());
+        assert!(lanes(&drawn, |_| 0.0).iter().all(|label| label.lane == 0));
     }
 
     #[test]

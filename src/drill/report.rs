@@ -107,6 +107,11 @@ mod tests {
             assert!(report.to_string().starts_with("drill|kill_leader|fail|"), "{report}");
         }
         assert!(stuck.to_string().contains("|gap_ms=41,38,never|"));
+        let mut many = clean();
+        many.gaps = (1..=15).map(|ms| Some(Duration::from_millis(ms))).collect();
+        assert!(many.to_string().contains("|gap_ms=8 (median), 15 (worst)|"), "{many}");
+        many.gaps[0] = None;
+        assert!(many.to_string().contains("|gap_ms=9 (median), never (worst)|"), "{many}");
         assert!(stale.to_string().ends_with("|why=a read was stale: /old/"), "{stale}");
     }
 }
