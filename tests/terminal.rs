@@ -132,6 +132,37 @@ fn two_hundred_pasted_lines_go_out_once_and_in_order_while_others_talk() {
 }
 
 #[test]
+fn what_arrives_in_a_paste_that_ends_with_quit_is_shown_or_stays_undelivered() {
+    const TALK: usize = 60;
+    let _turn = alone();
+    let cluster = cluster();
+    let mut talker = bob(&cluster);
+    let mut alice = client(&cluster, &["--login", "alice"]);
+    alice.expect("[1] alice> ");
+    let talking = std::thread::spawn(move || {
+        for n in 1..=TALK {
+            ask(&mut talker, &format!("5|alice|talk {n}."));
+        }
+    });
+    alice.expect("bob: talk 1.");
+    let paste: String = (1..=20).map(|n| format!("12|ping {n}\r")).chain(["quit\r".to_owned()]).collect();
+    alice.type_in(&paste);
+    assert_eq!(alice.end(), 0);
+    talking.join().expect("every talk is accepted");
+    let mut successor = cluster.connect(2, PATIENCE).expect("a greeting");
+    for request in ["9|0", "2|alice"] {
+        ask(&mut successor, request);
+    }
+    let left = successor.request("6|").expect("an answer").messages().expect("messages");
+    let shown = alice.everything();
+    for n in 1..=TALK {
+        let text = format!("talk {n}.");
+        let is_left = left.iter().any(|message| message.text == text);
+        assert!(is_left || shown.contains(&format!("bob: {text}")), "{text} is neither shown nor left: {shown:?}");
+    }
+}
+
+#[test]
 fn a_password_is_asked_for_and_never_shown() {
     let _turn = alone();
     let cluster = cluster();

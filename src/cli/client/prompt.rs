@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::{env, fs, io, thread};
 
 use chat::ErrCode;
+use rustix::process::{Signal, getpid, kill_process};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
@@ -114,10 +115,11 @@ impl Prompt {
 
 async fn show_all(screen: &Screen, events: &mut Events) -> Result<(), ClientExit> {
     while let Some(event) = events.next().await {
-        screen.show(&event).await?;
-        if event == Event::Ended(End::GaveUp) {
-            return Err(ClientExit::GaveUp);
+        if let Event::Ended(end) = event {
+            screen.settle().await?;
+            return if end == End::GaveUp { Err(ClientExit::GaveUp) } else { Ok(()) };
         }
+        screen.show(&event).await?;
     }
     Ok(())
 }
@@ -177,11 +179,30 @@ impl Keyboard {
             };
             let changes_account = matches!(&typed, Typed::Request(line) if changes_account(line));
             self.due += 1;
-            if lines.blocking_send(typed).is_err() || is_last {
+            if lines.blocking_send(typed).is_err() {
                 return;
+            }
+            if is_last {
+                return self.linger();
             }
             if changes_account {
                 self.known.await_replies(self.due, ACCOUNT_WITHIN);
+            }
+        }
+    }
+
+    /// Goes on reading, without a prompt and without use for it, until the process ends: 1. A message was handed to rustyline
+    /// to print. 2. Pasted lines came first, the last of them `quit`. 3. Nobody reads any more, so nothing is printed any
+    /// more, and the message would be acknowledged unseen.
+    fn linger(&mut self) {
+        loop {
+            match self.editor.readline("") {
+                Ok(_) => {}
+                // Whoever does not want to wait for the last replies. Ctrl-C is only a key while rustyline reads.
+                Err(ReadlineError::Interrupted) => {
+                    let _ = kill_process(getpid(), Signal::INT);
+                }
+                Err(_) => return,
             }
         }
     }

@@ -16,6 +16,9 @@ use super::complete::Shared;
 use super::look::Look;
 use crate::client::Event;
 
+/// A line that leaves the terminal as it is: up, and down again.
+const NOTHING: &str = "\x1b[A\n";
+
 /// A text, and who waits until it is printed.
 type Job = (String, oneshot::Sender<io::Result<()>>);
 
@@ -54,9 +57,18 @@ impl Screen {
         if lines.is_empty() {
             return Ok(());
         }
+        self.print(lines.join("\n") + "\n").await
+    }
+
+    /// Waits until everything that was shown is on the terminal: the next text is taken when the one before is printed.
+    pub(super) async fn settle(&self) -> io::Result<()> {
+        self.print(NOTHING.to_owned()).await
+    }
+
+    async fn print(&self, text: String) -> io::Result<()> {
         let gone = || io::Error::other("the printer's thread has ended");
         let (done, printed) = oneshot::channel();
-        self.jobs.send((lines.join("\n") + "\n", done)).await.map_err(|_| gone())?;
+        self.jobs.send((text, done)).await.map_err(|_| gone())?;
         printed.await.map_err(|_| gone())?
     }
 }
