@@ -16,6 +16,7 @@ use crate::list::Mutant;
 const FOLDERS: [&str; 5] = ["src", "chat/src", "tests/core_sim", "tests/sim", "tests/golden"];
 /// Parts of the library that no simulation runs.
 const LEFT_OUT: [&str; 7] = ["cli", "client", "drill", "logging", "memory", "panics", "server"];
+const MAIN: &str = "src/main.rs";
 const VERSION: (&str, &str) = ("\nversion = \"0.1.0\"", "\nversion = \"0.1.0-mutants\"");
 const PROGRAM: [&str; 2] = ["default-run = \"plainsong\"\n", "[[bin]]\nname = \"plainsong\"\npath = \"src/main.rs\"\n"];
 /// The tests that look for bugs.
@@ -35,7 +36,7 @@ impl Copy {
         let copy = Self { root: target.join("mutants"), target };
         let mut written = BTreeSet::new();
         for folder in FOLDERS {
-            for path in files(&package.join(folder)) {
+            for path in files(&package.join(folder)).into_iter().filter(|path| !path.ends_with(MAIN)) {
                 let name = path.strip_prefix(package).expect("below the package").to_string_lossy().replace('\\', "/");
                 let text = fs::read_to_string(&path).map_err(|why| format!("{name}: {why}"))?;
                 copy.write(&mut written, &name, &mutated(&name, &text, mutants)?);

@@ -39,7 +39,7 @@ const QUICK: [&str; 16] = [
     "votes-twice",
     "stale-log-wins",
     "wiped-votes",
-    "trusts-behind-verified",
+    "old-pulse-counts",
     "follower-reads-alone",
     "leader-reads-alone",
     "pulse-commits-beyond",
@@ -130,6 +130,9 @@ fn deliberate_bugs_are_found() {
         match results {
             Ok(results) => {
                 println!("{}", row(mutant, &results));
+                if chosen.is_some() {
+                    results.iter().flat_map(|(_, found)| found).for_each(|found| println!("{}", found.text));
+                }
                 if results.iter().all(|(_, found)| found.is_none()) {
                     alive.push(mutant.name.clone());
                 }
