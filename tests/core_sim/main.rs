@@ -104,7 +104,7 @@ fn a_seed_run_twice_gives_the_same_trace() {
     assert_ne!(run(1, false), run(2, false), "the trace says nothing");
 }
 
-/// The first seed that breaks something, and what says so: for `tests/mutants`, which puts bugs in.
+/// The first seed that breaks something, those that failed once first, and what says so: for `tests/mutants`, which puts bugs in.
 #[test]
 #[ignore = "tests/mutants runs it, of a copy with a bug"]
 fn first_broken() {
@@ -113,7 +113,9 @@ fn first_broken() {
         let text = info.payload_as_str().unwrap_or_default().replace('\n', " ");
         LAST.set(format!("{place}|{text}"));
     }));
-    let broken = (1..=number("HUNT_SEEDS").unwrap_or(SEEDS))
+    let once = FAILED_ONCE.iter().map(|(seed, _)| *seed);
+    let broken = once
+        .chain(1..=number("HUNT_SEEDS").unwrap_or(SEEDS))
         .find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, false))).is_err());
     if let Some(seed) = broken {
         println!("\nbroken|{seed}|{}", LAST.take());

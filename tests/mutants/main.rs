@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! cargo test --test mutants                                          some, in a minute
-//! PLAINSONG_TIER=full cargo test --test mutants -- --nocapture       all, by every test that may find them; the table
-//! PLAINSONG_MUTANT=late-ticket cargo test --test mutants -- --nocapture        one
+//! PLAINSONG_TIER=full cargo test --test mutants -- --nocapture       all, and the table at the end
+//! PLAINSONG_MUTANT=late-ticket cargo test --test mutants -- --nocapture        one, or a,b
+//! HUNT_SEEDS=5000 PLAINSONG_MUTANT=…                                 with more seeds
 //! ```
 //!
 //! docs/MUTANTS.md is the table of the last full run.
@@ -26,7 +27,7 @@ use hunt::{Found, hunt};
 use list::Mutant;
 
 /// So many seeds are tried with a mutant.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 1_000;
 /// So many in `cargo test`, and without any mutant.
 const SEEDS_QUICK: u64 = 150;
 /// What runs side by side.
@@ -63,13 +64,13 @@ fn hunters_of<'a>(mutant: &'a Mutant, built: &'a [PathBuf]) -> impl Iterator<Ite
     mutant.hunters.iter().map(move |name| (name.as_str(), path(name).unwrap_or_else(|| panic!("no hunter {name}"))))
 }
 
-fn try_mutant(copy: &Copy, built: &[PathBuf], mutant: &Mutant, seeds: u64, full: bool) -> Result {
+fn try_mutant(copy: &Copy, built: &[PathBuf], mutant: &Mutant, seeds: u64) -> Result {
     let mut results = Vec::new();
     for (name, path) in hunters_of(mutant, built) {
         let found = hunt(&copy.root, path, name, &mutant.name, seeds)?;
         let killed = found.is_some();
         results.push((name.to_owned(), found));
-        if killed && !full {
+        if killed {
             break;
         }
     }
@@ -94,7 +95,8 @@ fn deliberate_bugs_are_found() {
     let all = list::all(package());
     let chosen = std::env::var("PLAINSONG_MUTANT").ok();
     let full = chosen.is_some() || std::env::var("PLAINSONG_TIER").is_ok_and(|tier| tier == "full");
-    let seeds = if full { SEEDS } else { SEEDS_QUICK };
+    let asked = std::env::var("HUNT_SEEDS").ok().map(|text| text.parse().expect("a number"));
+    let seeds = asked.unwrap_or(if full { SEEDS } else { SEEDS_QUICK });
     let began = Instant::now();
     let copy = Copy::make(package(), &all).unwrap_or_else(|why| panic!("{why}"));
     let built = copy.build().unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
@@ -104,7 +106,7 @@ fn deliberate_bugs_are_found() {
         assert!(broken.is_none(), "{name} breaks without any bug: {broken:?}");
     }
     let wanted = |mutant: &&Mutant| match &chosen {
-        Some(name) => mutant.name == *name,
+        Some(names) => names.split(',').any(|name| mutant.name == name),
         None => full || QUICK.contains(&mutant.name.as_str()),
     };
     let mut mutants: Vec<&Mutant> = all.iter().filter(wanted).collect();
@@ -116,7 +118,8 @@ fn deliberate_bugs_are_found() {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(mutant) = next(&waiting) {
-                    let results = try_mutant(&copy, &built, mutant, seeds, full);
+                    let results = try_mutant(&copy, &built, mutant, seeds);
+                    println!("{}", results.as_ref().map_or_else(Clone::clone, |found| row(mutant, found)));
                     done.lock().expect("nobody panics while holding it").push((mutant, results));
                 }
             });
