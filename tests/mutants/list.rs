@@ -3,6 +3,7 @@
 //! ```text
 //! name: what it does
 //!   by core_sim sim               who may find it, the quickest first: tests that can hunt
+//!   lives unit test x holds it    no hunter finds it within its seeds, and why that is borne; rarely
 //!   in src/consensus/reads.rs
 //!   - if «self.quiet» {           what stands there: exactly once in the file; only what is in «» is replaced, if any
 //!   + true                        what the bug makes of it; nothing: it is left out
@@ -28,6 +29,8 @@ pub struct Mutant {
     pub name: String,
     pub does: String,
     pub hunters: Vec<String>,
+    /// Why no hunter finds it, if none does.
+    pub lives: Option<String>,
     pub edits: Vec<Edit>,
 }
 
@@ -54,6 +57,7 @@ pub fn parse(text: &str) -> Vec<Mutant> {
         let (word, rest) = said.split_once(' ').unwrap_or((said, ""));
         match word {
             "by" => mutant.hunters = rest.split(' ').map(str::to_owned).collect(),
+            "lives" => mutant.lives = Some(rest.to_owned()),
             "in" => file = rest,
             "-" => {
                 let anchor = rest.replace("\\n", "\n");
