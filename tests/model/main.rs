@@ -16,5 +16,5 @@ fn env(name: &str) -> u8 { std::env::var(name).ok().and_then(|v| v.parse().ok())
 
 #[test]
 fn try_it() {
-    explore(Budget { campaigns: env("C"), proposals: env("P"), reads: env("R"), crashes: env("X"), cuts: env("K") });
+    explore(Budget { campaigns: env("C"), proposals: env("P"), reads: env("R"), crashes: env("X"), cuts: env("K"), fast_disks: env("F") == 1 });
 }

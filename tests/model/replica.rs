@@ -1,7 +1,8 @@
 //! One replica of the model: the real core, its disk, and what carrying its duties out comes to.
 
+use std::cell::RefCell;
 use std::fmt::{self, Debug, Write as _};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use plainsong::consensus::{
     Batch, Body, Boot, ClusterId, Duty, Entry, Founding, FoundingState, Frame, HardState, Incarnation, Index, Input,
     Member, Membership, Mode, Node, Recovered, ReplicaId, Run, Settings, Term, Ticket,
 };
+use xxhash_rust::xxh3::xxh3_64;
 
 pub const REPLICAS: usize = 3;
 const CLUSTER: ClusterId = ClusterId(1);
@@ -25,16 +27,13 @@ pub struct Printed<T> {
 
 impl<T: Debug> Printed<T> {
     pub fn new(value: T) -> Self {
-        struct Text(DefaultHasher);
-        impl fmt::Write for Text {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                self.0.write(text.as_bytes());
-                Ok(())
-            }
-        }
-        let mut text = Text(DefaultHasher::new());
-        write!(text, "{value:?}").expect("a hasher takes everything");
-        Self { value: Arc::new(value), print: text.0.finish() }
+        thread_local!(static TEXT: RefCell<String> = const { RefCell::new(String::new()) });
+        let print = TEXT.with_borrow_mut(|text| {
+            text.clear();
+            write!(text, "{value:?}").expect("a String takes everything");
+            xxh3_64(text.as_bytes())
+        });
+        Self { value: Arc::new(value), print }
     }
 }
 
@@ -137,10 +136,10 @@ impl Replica {
     }
 
     /// Tells the node, and carries its duties out until there are none. The state is as quick as can be, and so are
-    /// reads of the log: their delays are those of the turn that follows.
-    pub fn turn(&mut self, inputs: Vec<Input>) -> Turn {
+    /// reads of the log: their delays are those of the turn that follows. A fast disk is as quick as they are.
+    pub fn turn(&mut self, inputs: Vec<Input>, fast_disk: bool) -> Turn {
         let mut node = (*self.node).clone();
-        let mut batches = Vec::new();
+        let mut disk = None;
         let mut turn = Turn::default();
         let mut inputs = inputs;
         loop {
@@ -153,7 +152,13 @@ impl Replica {
                 match duty {
                     Duty::Persist(batch) => {
                         turn.truncated |= batch.truncate_from.is_some();
-                        batches.push(batch);
+                        let disk = disk.get_or_insert_with(|| (*self.disk).clone());
+                        if fast_disk {
+                            inputs.push(Input::Stored(batch.ticket));
+                            disk.write(batch);
+                        } else {
+                            disk.pending.push(batch);
+                        }
                     }
                     Duty::Send(to, frame) => turn.sent.push((to, frame)),
                     Duty::Pulse(to, frame) => turn.pulses.push((to, frame)),
@@ -163,7 +168,8 @@ impl Replica {
                     }
                     Duty::Load(reader, from, to) => {
                         let wanted = |entry: &&Entry| (from..=to).contains(&entry.index);
-                        inputs.push(Input::Loaded(reader, self.disk.log.iter().filter(wanted).cloned().collect()));
+                        let disk = disk.as_ref().unwrap_or(&self.disk);
+                        inputs.push(Input::Loaded(reader, disk.log.iter().filter(wanted).cloned().collect()));
                     }
                     Duty::ReadReady(id, index) => turn.reads.push((id, index)),
                     Duty::RefuseRestored(..) => turn.refused = true,
@@ -172,9 +178,7 @@ impl Replica {
             }
         }
         self.node = Printed::new(node);
-        if !batches.is_empty() {
-            let mut disk = (*self.disk).clone();
-            disk.pending.extend(batches);
+        if let Some(disk) = disk {
             self.disk = Printed::new(disk);
         }
         turn

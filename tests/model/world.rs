@@ -22,6 +22,8 @@ pub struct Budget {
     pub crashes: u8,
     /// Links that break, with all that is on its way in both directions.
     pub cuts: u8,
+    /// Whether every fsync is over before anything else happens; else each is a step of its own.
+    pub fast_disks: bool,
 }
 
 /// One direction of a link: ordered, and nothing is lost while it stands.
@@ -31,9 +33,9 @@ type Queue = Vec<Printed<Frame>>;
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct World {
     pub replicas: Vec<Replica>,
-    /// From each to each; `None` while the link is down.
-    links: Vec<Vec<Option<Queue>>>,
-    /// On connections of their own, which overtake the others. They stand while the links do.
+    /// From each to each.
+    links: Vec<Vec<Queue>>,
+    /// On connections of their own: they overtake the others.
     pulses: Vec<Vec<Queue>>,
     left: Budget,
     pub history: History,
@@ -81,7 +83,6 @@ pub enum Action {
     Read(usize),
     Crash(usize),
     Cut(usize, usize),
-    Connect(usize, usize),
 }
 
 impl World {
@@ -89,10 +90,10 @@ impl World {
     pub fn new(budget: Budget) -> Self {
         let mut world = Self {
             replicas: (0..REPLICAS).map(Replica::new).collect(),
-            links: vec![vec![None; REPLICAS]; REPLICAS],
+            links: vec![vec![Queue::new(); REPLICAS]; REPLICAS],
             pulses: vec![vec![Queue::new(); REPLICAS]; REPLICAS],
             left: budget,
-            history: History { committed: vec![Term(0)], ..History::default() },
+                        history: History { committed: vec![Term(0)], ..History::default() },
         };
         pairs().for_each(|(a, b)| world.connect(a, b));
         world
@@ -106,9 +107,9 @@ impl World {
         if self.history.broken.is_some() {
             return;
         }
-        let replica = &mut self.replicas[at];
+        let (replica, fast_disks) = (&mut self.replicas[at], self.left.fast_disks);
         // An assertion of the core is a promise like any other: a state that breaks it is to be found with its way.
-        match catch_unwind(AssertUnwindSafe(|| replica.turn(inputs))) {
+        match catch_unwind(AssertUnwindSafe(|| replica.turn(inputs, fast_disks))) {
             Ok(turn) => self.carry_out(at, turn),
             Err(_) => self.history.broken = Some(Broken::Assertion),
         }
@@ -117,14 +118,11 @@ impl World {
     fn carry_out(&mut self, at: usize, turn: Turn) {
         let reads = self.left.reads > 0 || !self.history.read_floors.is_empty();
         for (to, frame) in turn.sent {
-            if let Some(queue) = &mut self.links[at][usize::from(to.0) - 1] {
-                queue.push(Printed::new(frame));
-            }
+            self.links[at][usize::from(to.0) - 1].push(Printed::new(frame));
         }
         for (to, frame) in turn.pulses {
-            let to = usize::from(to.0) - 1;
-            if reads && self.links[at][to].is_some() {
-                self.pulses[at][to].push(Printed::new(frame));
+            if reads {
+                self.pulses[at][usize::from(to.0) - 1].push(Printed::new(frame));
             }
         }
         let node = &self.replicas[at].node;
@@ -143,43 +141,38 @@ impl World {
     }
 
     fn connect(&mut self, a: usize, b: usize) {
-        let shown = [a, b].map(|at| self.replicas[at].node.introduction());
-        for (from, to) in [(a, b), (b, a)] {
-            self.links[from][to] = Some(Queue::new());
-        }
-        let [shown_by_a, shown_by_b] = shown;
+        let [shown_by_a, shown_by_b] = [a, b].map(|at| self.replicas[at].node.introduction());
         self.turn(a, vec![Input::LinkUp(shown_by_b)]);
         self.turn(b, vec![Input::LinkUp(shown_by_a)]);
     }
 
+    /// A link breaks, and is back at once: that it stays away for a time is a time in which it delivers nothing.
     fn cut(&mut self, a: usize, b: usize) {
         for (from, to) in [(a, b), (b, a)] {
-            self.links[from][to] = None;
+            self.links[from][to].clear();
             self.pulses[from][to].clear();
             self.turn(from, vec![Input::LinkDown(member(to).id)]);
         }
+        // What either says to a link that is down goes nowhere.
+        for (from, to) in [(a, b), (b, a)] {
+            self.links[from][to].clear();
+            self.pulses[from][to].clear();
+        }
+        self.connect(a, b);
     }
 
+    /// Power off and on. That it is away for a time is, again, a time in which nothing is delivered.
     fn crash(&mut self, at: usize) {
         self.replicas[at].crash(at);
-        for peer in (0..REPLICAS).filter(|peer| *peer != at) {
-            if self.links[at][peer].is_some() {
-                (self.links[at][peer], self.links[peer][at]) = (None, None);
-                self.pulses[at][peer].clear();
-                self.pulses[peer][at].clear();
-                self.turn(peer, vec![Input::LinkDown(member(at).id)]);
-            }
-        }
+        (0..REPLICAS).filter(|peer| *peer != at).for_each(|peer| self.cut(at, peer));
     }
 
-    fn take(&mut self, action: Action) {
+    /// `false` if nothing comes of it.
+    fn take(&mut self, action: Action) -> bool {
         match action {
             Action::Deliver { from, to } => {
-                let frame = self.links[from][to].as_mut().expect("only links that stand deliver").remove(0);
-                let frame = (*frame).clone();
-                // Whoever is asked for a pre-vote has missed the leader too: what it costs to be refused is time.
-                let quiet = matches!(frame, Frame::PreVote { .. }).then_some(Input::LeaderQuiet);
-                self.turn(to, quiet.into_iter().chain([Input::Frame(member(from), frame)]).collect());
+                let frame = self.links[from][to].remove(0);
+                self.turn(to, vec![Input::Frame(member(from), (*frame).clone())]);
             }
             Action::Pulse { from, to } => {
                 let frame = self.pulses[from][to].remove(0);
@@ -191,7 +184,7 @@ impl World {
             }
             Action::Campaign(at) => {
                 self.left.campaigns -= 1;
-                self.turn(at, vec![Input::Campaign]);
+                return self.campaign(at);
             }
             Action::Propose(at) => {
                 self.left.proposals -= 1;
@@ -212,8 +205,28 @@ impl World {
                 self.left.cuts -= 1;
                 self.cut(a, b);
             }
-            Action::Connect(a, b) => self.connect(a, b),
         }
+        true
+    }
+
+    /// Pre-votes change nothing at whom they ask, so the way they take is left out: the first peer that would grant one
+    /// does, at once, and everybody has missed the leader. `false` if there is none.
+    fn campaign(&mut self, at: usize) -> bool {
+        let asked = self.replicas[at].turn(vec![Input::Campaign], self.left.fast_disks).sent;
+        for peer in (0..REPLICAS).filter(|peer| *peer != at) {
+            self.replicas[peer].turn(vec![Input::LeaderQuiet], self.left.fast_disks);
+        }
+        for (to, question) in asked {
+            let to = usize::from(to.0) - 1;
+            let answered = self.replicas[to].turn(vec![Input::Frame(member(at), question)], self.left.fast_disks).sent;
+            for (_, answer) in answered {
+                if matches!(answer, Frame::PreVoteReply { granted: true, .. }) {
+                    self.turn(at, vec![Input::Frame(member(to), answer)]);
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Every entry that was ever held to be committed stands on a majority of the disks.
@@ -283,7 +296,7 @@ impl Model for Budget {
         }
         let left = world.left;
         for (from, to) in pairs().flat_map(|(a, b)| [(a, b), (b, a)]) {
-            if world.links[from][to].as_ref().is_some_and(|queue| !queue.is_empty()) {
+            if !world.links[from][to].is_empty() {
                 actions.push(Action::Deliver { from, to });
             }
             if !world.pulses[from][to].is_empty() {
@@ -291,10 +304,8 @@ impl Model for Budget {
             }
         }
         for (a, b) in pairs() {
-            match world.links[a][b] {
-                Some(_) if left.cuts > 0 => actions.push(Action::Cut(a, b)),
-                Some(_) => {}
-                None => actions.push(Action::Connect(a, b)),
+            if left.cuts > 0 {
+                actions.push(Action::Cut(a, b));
             }
         }
         // The replicas differ by nothing but their ids, so the first who stands may as well be the first.
@@ -319,8 +330,7 @@ impl Model for Budget {
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut next = world.clone();
-        next.take(action);
-        Some(next)
+        next.take(action).then_some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -329,17 +339,17 @@ impl Model for Budget {
         }
         let mut properties = vec![
             Property::always("one leader a term", |_, world: &World| not(world, Broken::TwoLeaders)),
-            Property::always("what is committed never changes", |_, world| not(world, Broken::Committed)),
-            Property::always("what is committed is durable at a majority", |_, world| world.committed_is_durable()),
-            Property::always("no healthy disk is refused", |_, world| not(world, Broken::Refused)),
-            Property::always("no assertion of the core fails", |_, world| not(world, Broken::Assertion)),
-            Property::sometimes("a second leader commits", |_, world| world.history.committed_by_a_second),
-            Property::sometimes("a second leader truncates", |_, world| world.history.truncated),
+            Property::always("what is committed never changes", |_, world: &World| not(world, Broken::Committed)),
+            Property::always("what is committed is durable at a majority", |_, world: &World| world.committed_is_durable()),
+            Property::always("no healthy disk is refused", |_, world: &World| not(world, Broken::Refused)),
+            Property::always("no assertion of the core fails", |_, world: &World| not(world, Broken::Assertion)),
+            Property::sometimes("a second leader commits", |_, world: &World| world.history.committed_by_a_second),
+            Property::sometimes("a second leader truncates", |_, world: &World| world.history.truncated),
         ];
         if self.reads > 0 {
             properties.extend([
                 Property::always("no read is of the past", |_, world: &World| not(world, Broken::StaleRead)),
-                Property::sometimes("a read after a change of leader", |_, world| world.history.read_by_a_second),
+                Property::sometimes("a read after a change of leader", |_, world: &World| world.history.read_by_a_second),
             ]);
         }
         properties
