@@ -16,7 +16,8 @@ pub fn run(input: &[u8]) {
 
 /// The rules of docs/OPERATIONS.md, written down a second time.
 fn sound(config: &Config) {
-    let is_field = |text: &str| !text.is_empty() && !text.contains(|c: char| c == '|' || c.is_whitespace() || c.is_control());
+    let is_field =
+        |text: &str| !text.is_empty() && !text.contains(|c: char| c == '|' || c.is_whitespace() || c.is_control());
     assert!(is_field(&config.cluster) && config.cluster.len() <= CLUSTER_NAME_BYTES_MAX);
     assert_eq!(config.replication, Replication::Quorum);
     assert!(!config.replicas.is_empty());

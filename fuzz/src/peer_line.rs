@@ -21,7 +21,11 @@ pub fn run(input: &[u8]) {
         text.split('\n').for_each(handshake);
     }
     let (lines, end) = read(&[stream], LINE_BYTES_MAX);
-    assert_eq!((&lines, &end), (&read(&chunks(*seed, stream), LINE_BYTES_MAX).0, &end), "the cuts changed what was read");
+    assert_eq!(
+        (&lines, &end),
+        (&read(&chunks(*seed, stream), LINE_BYTES_MAX).0, &end),
+        "the cuts changed what was read"
+    );
     if !matches!(end, Some(BadLine::TooLong(_))) {
         assert_eq!(read(&chunks(*seed, stream), LINE_BYTES_MAX).1, end, "the cuts changed how it ended");
     }

@@ -105,8 +105,7 @@ impl Replica {
         let founding = Entry { index: Index(1), term: Term(0), time: 0, body: Body::Founding(record) };
         let run = Run { boot: Boot(1), nonce: 0 };
         let runs = (0..REPLICAS).filter(|peer| *peer != at).map(|peer| (member(peer), run)).collect();
-        let disk =
-            Disk { log: vec![founding], hard: HardState::default(), runs, boot: run.boot, pending: Vec::new() };
+        let disk = Disk { log: vec![founding], hard: HardState::default(), runs, boot: run.boot, pending: Vec::new() };
         let node = disk.recover(at);
         Self { node: Printed::new(node), disk: Printed::new(disk) }
     }

@@ -51,6 +51,8 @@ pub struct History {
     applied: Vec<(Term, Option<Bytes>)>,
     /// How much was committed when each read was asked.
     read_floors: BTreeMap<u64, usize>,
+    /// How much was committed when a replica crashed.
+    committed_at_crash: Option<usize>,
     /// A leader of a second term committed something of its own.
     pub committed_by_a_second: bool,
     /// A follower dropped what another leader had sent.
@@ -73,9 +75,15 @@ pub enum Broken {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// The frame that has waited longest arrives.
-    Deliver { from: usize, to: usize },
+    Deliver {
+        from: usize,
+        to: usize,
+    },
     /// So does a pulse, or the answer to one.
-    Pulse { from: usize, to: usize },
+    Pulse {
+        from: usize,
+        to: usize,
+    },
     /// The store makes its oldest batch durable.
     Store(usize),
     Campaign(usize),
@@ -93,7 +101,7 @@ impl World {
             links: vec![vec![Queue::new(); REPLICAS]; REPLICAS],
             pulses: vec![vec![Queue::new(); REPLICAS]; REPLICAS],
             left: budget,
-                        history: History { committed: vec![Term(0)], ..History::default() },
+            history: History { committed: vec![Term(0)], ..History::default() },
         };
         pairs().for_each(|(a, b)| world.connect(a, b));
         world
@@ -199,6 +207,7 @@ impl World {
             }
             Action::Crash(at) => {
                 self.left.crashes -= 1;
+                self.history.committed_at_crash = Some(self.history.committed.len());
                 self.crash(at);
             }
             Action::Cut(a, b) => {
@@ -340,16 +349,30 @@ impl Model for Budget {
         let mut properties = vec![
             Property::always("one leader a term", |_, world: &World| not(world, Broken::TwoLeaders)),
             Property::always("what is committed never changes", |_, world: &World| not(world, Broken::Committed)),
-            Property::always("what is committed is durable at a majority", |_, world: &World| world.committed_is_durable()),
+            Property::always("what is committed is durable at a majority", |_, world: &World| {
+                world.committed_is_durable()
+            }),
             Property::always("no healthy disk is refused", |_, world: &World| not(world, Broken::Refused)),
             Property::always("no assertion of the core fails", |_, world: &World| not(world, Broken::Assertion)),
-            Property::sometimes("a second leader commits", |_, world: &World| world.history.committed_by_a_second),
-            Property::sometimes("a second leader truncates", |_, world: &World| world.history.truncated),
         ];
+        if self.campaigns > 1 {
+            properties.extend([
+                Property::sometimes("a second leader commits", |_, world: &World| world.history.committed_by_a_second),
+                Property::sometimes("a second leader truncates", |_, world: &World| world.history.truncated),
+            ]);
+        }
+        if self.crashes > 0 {
+            let commits = |_: &Self, world: &World| {
+                world.history.committed_at_crash.is_some_and(|committed| committed < world.history.committed.len())
+            };
+            properties.push(Property::sometimes("something is committed after a crash", commits));
+        }
         if self.reads > 0 {
             properties.extend([
                 Property::always("no read is of the past", |_, world: &World| not(world, Broken::StaleRead)),
-                Property::sometimes("a read after a change of leader", |_, world: &World| world.history.read_by_a_second),
+                Property::sometimes("a read after a change of leader", |_, world: &World| {
+                    world.history.read_by_a_second
+                }),
             ]);
         }
         properties
