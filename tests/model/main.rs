@@ -51,19 +51,19 @@ fn two_elections_and_a_proposal() {
 }
 
 #[test]
-#[ignore = "nightly: millions of states"]
+#[ignore = "nightly: so many states that nobody has seen the last of them yet; minutes at least"]
 fn two_elections_and_a_broken_link() {
     explore(Budget { cuts: 1, ..TWO_ELECTIONS });
 }
 
 #[test]
-#[ignore = "nightly: millions of states"]
+#[ignore = "nightly: so many states that nobody has seen the last of them yet; minutes at least"]
 fn two_elections_and_a_read() {
     explore(Budget { reads: 1, ..TWO_ELECTIONS });
 }
 
 #[test]
-#[ignore = "nightly: millions of states"]
+#[ignore = "nightly: a quarter of a million states"]
 fn two_elections_over_slow_disks() {
     explore(Budget { fast_disks: false, ..TWO_ELECTIONS });
 }
