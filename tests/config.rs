@@ -155,6 +155,15 @@ fn what_is_not_text_is_told_by_its_first_bad_byte() {
     assert!(problems[0].advice.contains("UTF-8"));
 }
 
+/// Found by the fuzzer: a key in quotes may hold anything, and the refusal quoted it as it was.
+#[test]
+fn what_is_quoted_of_a_file_stays_on_one_line_and_moves_no_cursor() {
+    let problems = Config::parse(b"\"a\\nb\\e[2J\": 1\n").expect_err("an unknown key");
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].what.contains(r"a\nb\u{1b}[2J"), "{}", problems[0]);
+    assert!(!problems[0].to_string().contains(char::is_control));
+}
+
 #[test]
 fn a_secret_allows_other_hosts() {
     let text = TWO_REPLICAS.replace("127.0.0.1", "10.0.0.1") + "secret: 8c1f\n";

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::bench::BenchError;
 use super::client::ClientExit;
 use super::cluster::ClusterError;
 use super::log::LogError;
@@ -77,6 +78,9 @@ pub enum Failure {
     /// `log`
     #[error(transparent)]
     Log(#[from] LogError),
+    /// `bench`
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// `drill`
     #[error("the drill did not pass")]
     Drill,
@@ -100,6 +104,7 @@ impl Failure {
             Self::Client(error) => error.exit(),
             Self::Status(error) => error.exit(),
             Self::Log(error) => error.exit(),
+            Self::Bench(error) => error.exit(),
             Self::Drill => Exit::Failed,
             Self::Io(_) => Exit::Io,
         }

@@ -4,6 +4,7 @@
 //! with one [`Exit`] code; results are printed on standard output and all else on standard error; a reader of standard
 //! output that goes away (`plainsong log -i 1 | head`) is no failure.
 
+pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod drill;
@@ -15,6 +16,7 @@ mod supervised;
 mod wire;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
@@ -87,6 +89,11 @@ pub enum Command {
     /// Prints the replay log of a replica as text: index|term|time|entry
     #[command(after_help = "Example:\n  plainsong log -i 1 | tail -3")]
     Log(LogArgs),
+    /// Measures how fast the cluster acknowledges messages
+    #[command(after_help = "Examples:\n  plainsong bench\n  plainsong bench -n 1 --duration 5\n  \
+                            plainsong bench --failover --duration 60   (and kill a leader meanwhile)\n\n\
+                            It makes accounts bench-…, and deletes them at the end; what it sent stays in the replay log.")]
+    Bench(BenchArgs),
     /// Breaks a cluster of its own on purpose and judges what its clients saw
     #[command(after_help = "Example:\n  plainsong drill kill_leader")]
     Drill(DrillArgs),
@@ -155,6 +162,43 @@ pub struct LogArgs {
     pub data: DataArg,
 }
 
+/// `plainsong bench`
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Connect here instead of to the replicas of the config; may be repeated
+    #[arg(long = "server", value_name = "HOST:PORT")]
+    pub servers: Vec<String>,
+    /// Connections, spread over the replicas
+    #[arg(short = 'n', long, default_value_t = 50, value_parser = at_least_one)]
+    pub connections: usize,
+    /// Messages that each has on their way at once
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    pub in_flight: usize,
+    /// Bytes of a message's text
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    pub size: usize,
+    /// Seconds to measure for
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub duration: Duration,
+    /// Seconds of warm-up before
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub warmup: Duration,
+    /// Go on at another replica when one is lost, and send what was not answered again under the same key
+    #[arg(long)]
+    pub failover: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "a number from 1 on".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "seconds, more than 0".to_owned())
+}
+
 /// `--data`, shared by the subcommands that use the replicas' folders.
 #[derive(Debug, Args)]
 pub struct DataArg {
@@ -174,6 +218,7 @@ impl Command {
             Self::Status(_) => "status",
             Self::CheckConfig(_) => "check-config",
             Self::Log(_) => "log",
+            Self::Bench(_) => "bench",
             Self::Drill(_) => "drill",
         }
     }
@@ -195,6 +240,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
         Command::CheckConfig(args) => check_config(&args.file.unwrap_or(file))?,
         Command::Log(args) => log::run(&load(&file, &args.data)?, args.id)?,
+        Command::Bench(args) => bench::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
         Command::Drill(args) => {
             if !drill::run(&args)? {
                 return Err(Failure::Drill);

@@ -37,6 +37,12 @@ impl Conversation {
         .await
     }
 
+    /// The stream, and what was read of it and not looked at.
+    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        let read = self.stream.buffer().to_vec();
+        (self.stream.into_inner(), read)
+    }
+
     /// Sends a request and collects its answer: data lines, then the final line. What comes unasked is left out.
     pub(super) async fn ask(&mut self, request: &str) -> io::Result<Vec<String>> {
         bounded(async {

@@ -121,6 +121,8 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Problem> {
 }
 
 fn problem(Place { line, column }: Place, what: String, advice: &str) -> Problem {
-    let advice = advice.to_owned();
+    // It may quote a key that holds line feeds, or worse for a terminal.
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let (what, advice) = (what.chars().map(escaped).collect(), advice.to_owned());
     Problem { line, column, what, advice }
 }

@@ -35,6 +35,8 @@ use crate::machine::MachineStorage as _;
 
 pub use dir::DataDir;
 pub use error::StorageError;
+#[doc(hidden)]
+pub use log::Cells;
 pub use log::{LogOwner, LogReader, LogStore, Scrubbed};
 pub use state::StateStore;
 

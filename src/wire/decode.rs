@@ -55,6 +55,8 @@ impl Decoder {
 
     fn next_line(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, BadLine> {
         match buffer[self.searched..].iter().position(|b| *b == b'\n') {
+            // Whether its end has come already depends on how the bytes arrive; what is refused must not.
+            Some(at) if self.searched + at >= self.line_bytes_max => Err(BadLine::TooLong(self.line_bytes_max)),
             Some(at) => {
                 let end = self.searched + at;
                 self.searched = 0;
@@ -276,7 +278,7 @@ fn numbers<const N: usize>(text: &str) -> Option<[u64; N]> {
 }
 
 /// A decimal number that SQLite's integers hold, without sign, blank or leading plus.
-fn decimal(digits: &[u8]) -> Option<u64> {
+pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;
     }

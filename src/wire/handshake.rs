@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::decode::{bit, cluster_of, founding_of, hex};
+use super::decode::{bit, cluster_of, decimal, founding_of, hex};
 use super::encode::{cluster_word, founding_word};
 use crate::consensus::founding::Introduction;
 use crate::consensus::{Boot, Index, ReplicaId, Run};
@@ -121,21 +121,23 @@ impl Hello {
         }
         let mut next = || fields.next().ok_or(Refused::NotAReplica);
         let bad = Refused::NotAReplica;
+        // As in every frame: digits alone, and no more than the store can keep.
+        let number = |field: &str| decimal(field.as_bytes());
         let hello = Self {
             kind: Kind::of(next()?).ok_or(bad.clone())?,
             cluster_name: next()?.to_owned(),
-            to: ReplicaId(next()?.parse().map_err(|_| bad.clone())?),
+            to: ReplicaId(number(next()?).and_then(|id| u16::try_from(id).ok()).ok_or(bad.clone())?),
             who: Introduction {
                 member: parse_member(next()?).ok_or(bad.clone())?,
                 run: Run {
-                    boot: Boot(next()?.parse().map_err(|_| bad.clone())?),
+                    boot: Boot(number(next()?).ok_or(bad.clone())?),
                     nonce: hex(next()?).and_then(|n| u32::try_from(n).ok()).ok_or(bad.clone())?,
                 },
                 cluster: cluster_of(next()?).ok_or(bad.clone())?,
                 founding: founding_of(next()?).ok_or(bad.clone())?,
                 book: hex(next()?).ok_or(bad.clone())?,
-                joins: next()?.parse().ok().and_then(bit).ok_or(bad.clone())?,
-                last: Index(next()?.parse().map_err(|_| bad.clone())?),
+                joins: number(next()?).and_then(bit).ok_or(bad.clone())?,
+                last: Index(number(next()?).ok_or(bad.clone())?),
             },
             nonce: hex(next()?).ok_or(bad.clone())?,
         };

@@ -103,6 +103,42 @@ fn no_bytes_make_the_decoder_panic_and_none_are_kept_without_bound() {
     assert_eq!(Decoder::new(512).next(&mut endless), Err(BadLine::TooLong(512)));
 }
 
+/// Found by the fuzzer: a line whose end came in the same read was taken whatever its length.
+#[test]
+fn a_line_over_the_limit_is_refused_however_it_arrives() {
+    let lines = format!("forward|1|1\n{}\n", "x".repeat(511));
+    let head = "forward|1|1\n".len();
+    for (line_bytes_max, taken) in [(512, true), (511, false)] {
+        for cut in [1, head, lines.len() - 1, lines.len()] {
+            let mut decoder = Decoder::new(line_bytes_max);
+            let mut buffer = BytesMut::new();
+            let mut read = Ok(None);
+            for chunk in lines.as_bytes().chunks(cut) {
+                buffer.extend_from_slice(chunk);
+                read = decoder.next(&mut buffer);
+                if read.is_err() {
+                    break;
+                }
+            }
+            assert_eq!(matches!(read, Ok(Some(_))), taken, "{line_bytes_max}, cut into pieces of {cut}");
+            assert_eq!(read.is_err(), !taken);
+        }
+    }
+}
+
+/// Found by the fuzzer: a boot count of 2^64 - 1 passed the handshake, and no store could keep it.
+#[test]
+fn a_hello_has_no_number_that_the_store_could_not_keep() {
+    let good = "hello|1|data|plainsong|2|1.a0|7|dead|-|blank|beef|0|41|1234";
+    assert!(Hello::parse(good).is_ok());
+    for (from, to) in
+        [("|7|", "|18446744073709551615|"), ("|41|", "|9223372036854775808|"), ("|2|", "|+2|"), ("|7|", "|+7|")]
+    {
+        let bad = good.replacen(from, to, 1);
+        assert_eq!(Hello::parse(&bad), Err(Refused::NotAReplica), "{bad}");
+    }
+}
+
 /// Each of them once reached an assertion of the log.
 #[test]
 fn an_append_that_contradicts_itself_is_refused() {

@@ -104,6 +104,28 @@ fn a_seed_run_twice_gives_the_same_trace() {
     assert_ne!(run(1, false), run(2, false), "the trace says nothing");
 }
 
+/// The first seed that breaks something, those that failed once first, and what says so: for `tests/mutants`, which puts bugs in.
+#[test]
+#[ignore = "tests/mutants runs it, of a copy with a bug"]
+fn first_broken() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|at| format!("assertion in {}:{}", at.file(), at.line())).unwrap_or_default();
+        let text = info.payload_as_str().unwrap_or_default().replace('\n', " ");
+        LAST.set(format!("{place}|{text}"));
+    }));
+    let once = FAILED_ONCE.iter().map(|(seed, _)| *seed);
+    let broken = once
+        .chain(1..=number("HUNT_SEEDS").unwrap_or(SEEDS))
+        .find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, false))).is_err());
+    if let Some(seed) = broken {
+        println!("\nbroken|{seed}|{}", LAST.take());
+    }
+}
+
+thread_local! {
+    static LAST: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
 /// One seed, with everything that happens in it: `CORE_SIM_SEED`.
 #[test]
 fn one() {

@@ -62,3 +62,15 @@ fn a_seed_run_twice_gives_the_same_trace() {
         assert!(one.text() == other.text(), "seed {seed}");
     }
 }
+
+/// The first seed that breaks something, those that failed once first, and what says so: for `tests/mutants`, which puts bugs in.
+#[test]
+#[ignore = "tests/mutants runs it, of a copy with a bug"]
+fn first_broken() {
+    keep_panics();
+    let seeds = std::env::var("HUNT_SEEDS").ok().map_or(SEEDS, |text| text.parse().expect("a number"));
+    let mut seeds = seeds_that_failed().into_iter().chain(1..=seeds);
+    if let Some((seed, broken)) = seeds.find_map(|seed| try_seed(seed).err().map(|broken| (seed, broken))) {
+        println!("\nbroken|{seed}|{}|{}", broken.law, broken.text.replace('\n', " "));
+    }
+}

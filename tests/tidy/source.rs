@@ -6,6 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Folders that are made, not written.
+const MADE: [&str; 5] = ["target", "data", "fuzz/target", "fuzz/artifacts", "fuzz/found"];
+
 /// One file.
 pub struct Source {
     /// From the root of the repository, with `/`.
@@ -123,8 +126,8 @@ fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let relative = path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
         if path.is_dir() {
-            // Hidden folders are the tools'; the other two are made, not written.
-            if relative == ".ci" || !(name.starts_with('.') || relative == "target" || relative == "data") {
+            // Hidden folders are the tools'.
+            if relative == ".ci" || !(name.starts_with('.') || MADE.contains(&relative.as_str())) {
                 collect(root, &path, sources);
             }
         } else if matches!(path.extension().and_then(|e| e.to_str()), Some("rs" | "sh" | "md" | "yaml" | "toml"))

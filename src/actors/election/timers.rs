@@ -9,8 +9,8 @@
 //!   later, so the first try may be refused: it is repeated a few times in quick succession.
 //! - A learner never stands, but becomes quiet like a follower: a newer log than its own may name it a voter.
 //! - A leader checks every greatest timeout whether a quorum still answers.
-//! - Every term that nobody won yet doubles the pauses before the next, up to [`BACKOFF_MAX`] times: votes have to be on
-//!   disks, and a disk may take longer for that than any timeout that was chosen for a healthy one.
+//! - Every term that nobody won yet doubles the pauses before the next, within bounds: votes have to be on disks, and a disk
+//!   may take longer for that than any timeout that was chosen for a healthy one.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -27,8 +27,11 @@ pub const VOTING_TIME: Duration = Duration::from_millis(60);
 /// So many tries on one piece of evidence; then the random timeouts take over.
 pub const EVIDENCE_TRIES: u32 = 10;
 
-/// The pauses before a candidacy grow to so many times what they were.
+/// The time for votes grows to so many times [`VOTING_TIME`]: to that of a few very slow fsyncs.
 pub const BACKOFF_MAX: u32 = 16;
+/// Random timeouts grow to so many times what they were. They are longer to begin with, and a vote may be lost by a bad link
+/// as well as be late: who waits longest should not wait for long.
+pub const TIMEOUT_BACKOFF_MAX: u32 = 4;
 
 /// See the module's header.
 #[derive(Clone, Debug)]
@@ -198,7 +201,7 @@ impl Timers {
 
     fn random_timeout(&self, random: f64) -> Duration {
         let pause = self.min + (self.max - self.min).mul_f64(random.clamp(0.0, 1.0));
-        pause * self.backoff + self.rank_delay()
+        pause * self.backoff.min(TIMEOUT_BACKOFF_MAX) + self.rank_delay()
     }
 
     fn rank_delay(&self) -> Duration {

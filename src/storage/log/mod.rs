@@ -30,6 +30,8 @@ use crate::storage::number::{Bits, Num};
 
 pub use reader::{LogOwner, LogReader, Scrubbed};
 pub(super) use recover::{open, peek};
+#[doc(hidden)]
+pub use rows::Cells;
 
 /// The one writer of `log.db`.
 #[derive(Debug)]

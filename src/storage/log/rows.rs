@@ -2,6 +2,8 @@
 //!
 //! Shared by the one writer, by readers beside it, and by the scrubber.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
@@ -13,6 +15,43 @@ use crate::storage::number::Num;
 
 const INSERT: &str = "INSERT INTO entries (idx, term, time, kind, line, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const PAGE: &str = "SELECT idx, term, time, kind, line, crc FROM entries WHERE idx BETWEEN ?1 AND ?2 ORDER BY idx";
+
+/// A row without its index, as the columns hold it. Public for the fuzzer alone, which reads rows without a file.
+#[doc(hidden)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cells {
+    pub term: u64,
+    pub time: u64,
+    pub kind: u64,
+    pub line: Bytes,
+    pub crc: u64,
+}
+
+#[doc(hidden)]
+impl Cells {
+    pub fn of(entry: &Entry) -> Self {
+        let kind = Kind::of(&entry.body) as u8;
+        let line = match body::line(&entry.body) {
+            Cow::Borrowed(line) => Bytes::copy_from_slice(line),
+            Cow::Owned(line) => Bytes::from(line),
+        };
+        let crc = crc(entry.index, entry.term, entry.time, kind, &line);
+        Self { term: entry.term.0, time: entry.time, kind: kind.into(), line, crc: crc.into() }
+    }
+
+    /// The entry that the row of this index holds, if it is unharmed.
+    pub fn entry(self, index: Index) -> Result<Entry, StorageError> {
+        let damaged = |what| StorageError::Damaged { index, what };
+        let Self { term, time, kind, line, crc: stored } = self;
+        let kind = u8::try_from(kind).map_err(|_| damaged("its kind is unknown"))?;
+        if stored != u64::from(crc(index, Term(term), time, kind, &line)) {
+            return Err(damaged("its checksum does not match"));
+        }
+        let kind = Kind::from_number(kind).ok_or_else(|| damaged("its kind is unknown"))?;
+        let body = body::parse(kind, line).map_err(|_| damaged("its line cannot be read"))?;
+        Ok(Entry { index, term: Term(term), time, body })
+    }
+}
 
 /// Over everything that a row says.
 fn crc(index: Index, term: Term, time: u64, kind: u8, line: &[u8]) -> u32 {
@@ -27,8 +66,7 @@ fn crc(index: Index, term: Term, time: u64, kind: u8, line: &[u8]) -> u32 {
 
 /// Adds one entry, in the caller's transaction.
 pub(super) fn insert(conn: &Connection, entry: &Entry) -> Result<(), StorageError> {
-    let kind = Kind::of(&entry.body) as u8;
-    let line = body::line(&entry.body);
+    let Cells { term, time, kind, line, crc } = Cells::of(entry);
     // Text where it is text, so that it can be read with any tool; what is not stays the bytes it is.
     let value = match std::str::from_utf8(&line) {
         Ok(_) => ValueRef::Text(&line),
@@ -36,11 +74,11 @@ pub(super) fn insert(conn: &Connection, entry: &Entry) -> Result<(), StorageErro
     };
     conn.prepare_cached(INSERT)?.execute(params![
         Num(entry.index.0),
-        Num(entry.term.0),
-        Num(entry.time),
-        kind,
+        Num(term),
+        Num(time),
+        Num(kind),
         rusqlite::types::ToSqlOutput::Borrowed(value),
-        crc(entry.index, entry.term, entry.time, kind, &line)
+        Num(crc)
     ])?;
     Ok(())
 }
@@ -90,18 +128,12 @@ fn entry(row: &Row<'_>, expected: Index) -> Result<Entry, StorageError> {
     }
     // The columns are typed, but a damaged cell may read as anything: every mismatch is damage, none is a bug.
     let cell = |column: usize| row.get::<_, Num>(column).map(|number| number.0);
-    let (Ok(term), Ok(time), Ok(kind), Ok(stored)) = (cell(1), cell(2), cell(3), cell(5)) else {
+    let (Ok(term), Ok(time), Ok(kind), Ok(crc)) = (cell(1), cell(2), cell(3), cell(5)) else {
         return Err(damaged("a number in it is out of range"));
     };
     let line = match row.get_ref(4)? {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Bytes::copy_from_slice(bytes),
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => return Err(damaged("its line is no text")),
     };
-    let kind = u8::try_from(kind).map_err(|_| damaged("its kind is unknown"))?;
-    if stored != u64::from(crc(expected, Term(term), time, kind, &line)) {
-        return Err(damaged("its checksum does not match"));
-    }
-    let kind = Kind::from_number(kind).ok_or_else(|| damaged("its kind is unknown"))?;
-    let body = body::parse(kind, line).map_err(|_| damaged("its line cannot be read"))?;
-    Ok(Entry { index: expected, term: Term(term), time, body })
+    Cells { term, time, kind, line, crc }.entry(expected)
 }
