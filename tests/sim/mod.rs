@@ -29,6 +29,7 @@ mod heart;
 mod hosts;
 pub mod hunt;
 mod net;
+mod past;
 mod replica;
 pub mod run;
 mod stores;

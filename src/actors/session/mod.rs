@@ -49,6 +49,8 @@ mod core_tests;
 #[cfg(test)]
 mod delivery_tests;
 #[cfg(test)]
+mod printing_tests;
+#[cfg(test)]
 mod testkit;
 
 pub use self::actor::{Peer, Session};

@@ -7,7 +7,8 @@
 //!
 //! # Left out
 //! Rows that are nothing but keys (`views`, `talks`, `inbox`, `purges`, the indexes). They are checked against the rows that they
-//! lead to; one that leads nowhere any more can be missed.
+//! lead to; one that leads nowhere any more can be missed, and one of `talks` can lead to a message of the same view with
+//! somebody else.
 
 use chat::{Account, AccountId, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Text};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
