@@ -109,7 +109,7 @@ pub mod limits {
     /// Bytes at which a page of messages ends.
     pub const PAGE_BYTES: usize = 32 * 1024;
     /// Names that a `who` looks at in one turn.
-    pub const WHO_PAGE_NAMES: usize = 64;
+    pub const WHO_PAGE_NAMES: usize = 256;
     /// After a refusal, marks and feeds are tried again after this.
     pub const RETRY_PAUSE: Duration = Duration::from_millis(500);
     /// How long a closed connection is still read, so that unread input does not reset it and take the last lines along.

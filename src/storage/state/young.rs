@@ -66,7 +66,7 @@ struct View {
 #[derive(Debug, Default)]
 struct Generation {
     views: BTreeMap<Key, View>,
-    /// The same, by name.
+    /// The same, by name, and what was filed of it: taking each out would cost as much as putting it in.
     talks: BTreeSet<Talk>,
     /// Which of them are undelivered.
     waiting: BTreeSet<Key>,
@@ -109,27 +109,27 @@ impl Generation {
         self.views.remove(&key)
     }
 
-    /// The ids between two, ends excluded, of messages with somebody or with anybody.
+    /// The ids of a page, of messages with somebody or with anybody, without what is filed up to a key.
     fn ids(
         &self,
         account: u64,
         with: Option<NameId>,
         page: HistoryPage,
+        filed_to: Key,
     ) -> Box<dyn DoubleEndedIterator<Item = u64> + '_> {
-        use Bound::{Excluded, Included};
-        let (from, to) = match page {
-            HistoryPage::After(id) => (Excluded(id.0), Included(u64::MAX)),
-            HistoryPage::Before(id) => (Included(0), Excluded(id.0)),
+        let (mut from, to) = match page {
+            HistoryPage::After(id) => (id.0.saturating_add(1), u64::MAX),
+            HistoryPage::Before(id) => (0, id.0),
         };
+        if account == filed_to.0 {
+            from = from.max(filed_to.1 + 1);
+        }
+        if account < filed_to.0 || from >= to {
+            return Box::new(std::iter::empty());
+        }
         match with {
-            None => {
-                let key = |id| (account, id);
-                Box::new(self.views.range((from.map(key), to.map(key))).map(|((_, id), _)| *id))
-            }
-            Some(name) => {
-                let key = |id| (account, name, id);
-                Box::new(self.talks.range((from.map(key), to.map(key))).map(|(_, _, id)| *id))
-            }
+            None => Box::new(self.views.range((account, from)..(account, to)).map(|((_, id), _)| *id)),
+            Some(name) => Box::new(self.talks.range((account, name, from)..(account, name, to)).map(|(_, _, id)| *id)),
         }
     }
 }
@@ -239,7 +239,9 @@ impl Young {
     /// The ids of the account's history that are not in the tables yet: at most `limit`, going away from the page's end,
     /// so the newest first before an id, the oldest first after one.
     pub fn history(&self, account: AccountId, with: Option<NameId>, page: HistoryPage, limit: usize) -> Vec<MessageId> {
-        let ids = self.old.ids(account.0, with, page).chain(self.new.ids(account.0, with, page)).map(MessageId);
+        let (old, new) =
+            (self.old.ids(account.0, with, page, self.filed.cursor), self.new.ids(account.0, with, page, (0, 0)));
+        let ids = old.chain(new).map(MessageId);
         match page {
             HistoryPage::Before(_) => ids.rev().take(limit).collect(),
             HistoryPage::After(_) => ids.take(limit).collect(),
@@ -285,11 +287,12 @@ impl Young {
     /// Files the views of an account that goes, for the purge to find; what waited does not wait any more.
     pub fn part_with(&mut self, conn: &Connection, account: AccountId) -> Result<(), StorageError> {
         let all = (Bound::Included((account.0, 0)), Bound::Included((account.0, u64::MAX)));
+        let mut insert = conn.prepare_cached(INSERT_VIEW)?;
         for generation in [&mut self.old, &mut self.new] {
             let views: Vec<Key> = generation.views.range(all).map(|(key, _)| *key).collect();
             for key in views {
                 let view = generation.take(key).expect("it was found");
-                insert_view(conn, key, view)?;
+                insert.execute(params![Num(key.0), Num(key.1), view.received])?;
                 generation.waiting.remove(&key);
             }
         }
@@ -305,17 +308,14 @@ impl Young {
         }
         let rows_max = self.pace.rows_min.max(ROWS_FILED_PER_ROW * self.rows_added);
         self.rows_added = 0;
+        let mut views = conn.prepare_cached(INSERT_VIEW)?;
+        let mut talks = conn.prepare_cached("INSERT INTO talks (account, name_id, id) VALUES (?1, ?2, ?3)")?;
         for _ in 0..rows_max {
-            let Some((&key, &view)) = self.old.views.first_key_value() else {
+            let Some((key, view)) = self.old.views.pop_first() else {
                 break;
             };
-            self.old.take(key);
-            insert_view(conn, key, view)?;
-            conn.prepare_cached("INSERT INTO talks (account, name_id, id) VALUES (?1, ?2, ?3)")?.execute(params![
-                Num(key.0),
-                Num(view.other.0),
-                Num(key.1)
-            ])?;
+            views.execute(params![Num(key.0), Num(key.1), view.received])?;
+            talks.execute([Num(key.0), Num(view.other.0), Num(key.1)])?;
             if self.old.waiting.contains(&key) {
                 conn.prepare_cached("INSERT INTO inbox (account, id) VALUES (?1, ?2)")?
                     .execute(params![Num(key.0), Num(key.1)])?;
@@ -326,14 +326,11 @@ impl Young {
             self.filed.cursor = key;
         }
         if self.old.views.is_empty() {
+            self.old = Generation::default();
             self.filed = Filed { to: self.filed.filing_to, cursor: (0, 0), ..self.filed };
         }
         Ok(())
     }
 }
 
-fn insert_view(conn: &Connection, key: Key, view: View) -> Result<(), StorageError> {
-    let sql = "INSERT INTO views (account, id, received) VALUES (?1, ?2, ?3)";
-    conn.prepare_cached(sql)?.execute(params![Num(key.0), Num(key.1), view.received])?;
-    Ok(())
-}
+const INSERT_VIEW: &str = "INSERT INTO views (account, id, received) VALUES (?1, ?2, ?3)";
