@@ -308,11 +308,14 @@ fn the_log_shows_a_password_only_as_its_hash() {
         assert_eq!(cluster.terminate(id).expect("it ends").code(), Some(0));
     }
     for id in cluster.ids() {
+        let mut hashes = 0;
         for entry in walk(&cluster.data_dir(id)) {
             let bytes = std::fs::read(&entry).expect("it reads");
             let found = bytes.windows(7).any(|window| window == b"hunter2");
             assert!(!found, "{} holds it", entry.display());
+            hashes += bytes.windows(12).filter(|window| window == b"|13|$argon2i").count();
         }
+        assert!(hashes > 0, "the log of replica {id} shows the command");
     }
 }
 
