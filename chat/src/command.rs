@@ -6,6 +6,8 @@
 //! |1|bob|$argon2id$v=19$…            create, with the hash of a password
 //! bob#12|4                           delete
 //! bob#12|@k1|5|alice|hi              send, under a key
+//! bob#12|8|70,77                      erase
+//! bob#12|13|$argon2id$v=19$…          passwd, with the hash of the new password
 //! bob#12|9|77|70-74,77-77            ack of 77, marking what this connection had been shown
 //! |mark|12:70-74,77-77;31:5-5        delivered marks of many accounts, by account id
 //! ```
@@ -16,7 +18,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::{AccountId, IdRange, Key, MessageId, Name, PasswordHash, Text, number};
+use crate::{AccountId, IdRange, Key, MessageId, MessageIds, Name, PasswordHash, Text, number};
 
 /// The account a command speaks for, as it was when the command was proposed. Applying refuses a mismatch, so that
 /// nobody speaks for a successor of the same name.
@@ -54,6 +56,22 @@ pub enum Command {
         /// What is sent.
         text: Text,
     },
+    /// Op 8.
+    Erase {
+        /// From whose view.
+        speaker: Speaker,
+        /// The idempotency key, if any.
+        key: Option<Key>,
+        /// Which messages.
+        ids: MessageIds,
+    },
+    /// Op 13.
+    Passwd {
+        /// Whose password.
+        speaker: Speaker,
+        /// Argon2id, made before replication.
+        password: PasswordHash,
+    },
     /// Op 9 with an id other than 0.
     Ack {
         /// Whose mailbox.
@@ -90,13 +108,15 @@ pub enum BadCommand {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Command::Send { speaker, key, .. } | Command::Ack { speaker, key, .. } => {
+            Command::Send { speaker, key, .. }
+            | Command::Erase { speaker, key, .. }
+            | Command::Ack { speaker, key, .. } => {
                 write!(f, "{speaker}|")?;
                 if let Some(key) = key {
                     write!(f, "@{key}|")?;
                 }
             }
-            Command::Delete { speaker } => write!(f, "{speaker}|")?,
+            Command::Delete { speaker } | Command::Passwd { speaker, .. } => write!(f, "{speaker}|")?,
             Command::Create { .. } | Command::Mark { .. } => f.write_char('|')?,
         }
         self.write_request(f)?;
@@ -127,6 +147,14 @@ impl Command {
         };
         match (request.split_once('|'), key) {
             (Some(("5", args)), key) => Self::parse_send(speaker, key, args).ok_or(BadCommand::Field),
+            (Some(("8", args)), key) => {
+                let ids = parse_ids(args).ok_or(BadCommand::Field)?;
+                Ok(Command::Erase { speaker, key, ids })
+            }
+            (Some(("13", hash)), None) => {
+                let password = PasswordHash::new(hash).map_err(|_| BadCommand::Field)?;
+                Ok(Command::Passwd { speaker, password })
+            }
             (Some(("9", args)), key) => Self::parse_ack(speaker, key, args).ok_or(BadCommand::Field),
             (None, None) if request == "4" => Ok(Command::Delete { speaker }),
             _ => Err(BadCommand::Op),
@@ -160,8 +188,8 @@ impl Command {
     /// The idempotency key, where the command carries one.
     pub fn key(&self) -> Option<&Key> {
         match self {
-            Command::Send { key, .. } | Command::Ack { key, .. } => key.as_ref(),
-            Command::Create { .. } | Command::Delete { .. } | Command::Mark { .. } => None,
+            Command::Send { key, .. } | Command::Erase { key, .. } | Command::Ack { key, .. } => key.as_ref(),
+            Command::Create { .. } | Command::Delete { .. } | Command::Passwd { .. } | Command::Mark { .. } => None,
         }
     }
 
@@ -183,6 +211,8 @@ impl Command {
             Command::Create { name, password: Some(hash) } => write!(out, "1|{name}|{}", hash.as_str()),
             Command::Delete { .. } => out.write_char('4'),
             Command::Send { to, text, .. } => write!(out, "5|{to}|{text}"),
+            Command::Erase { ids, .. } => write!(out, "8|{ids}"),
+            Command::Passwd { password, .. } => write!(out, "13|{}", password.as_str()),
             Command::Ack { id, .. } => write!(out, "9|{id}"),
             Command::Mark { marks } => {
                 out.write_str("mark|")?;
@@ -226,6 +256,12 @@ fn write_ranges(out: &mut impl Write, ranges: &[IdRange]) -> fmt::Result {
         write!(out, "{}{}-{}", if at == 0 { "" } else { "," }, range.from, range.to)?;
     }
     Ok(())
+}
+
+/// Only as they are printed: ascending, each once.
+fn parse_ids(words: &str) -> Option<MessageIds> {
+    let ids: Vec<MessageId> = words.split(',').map(|id| number::parse(id).map(MessageId)).collect::<Option<_>>()?;
+    if ids.is_sorted_by(|one, next| one < next) { MessageIds::new(ids) } else { None }
 }
 
 fn parse_ranges(words: &str) -> Option<Vec<IdRange>> {

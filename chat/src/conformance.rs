@@ -15,8 +15,8 @@
 use std::fmt::Debug;
 
 use crate::{
-    Account, AccountId, IdRange, Key, KeyMemory, MapStorage, Message, MessageId, Millis, Name, PasswordHash, Storage,
-    Text,
+    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, MapStorage, Message, MessageId, Millis, Name,
+    PasswordHash, Storage, Text,
 };
 
 /// One check, on a fresh storage.
@@ -34,6 +34,10 @@ where
         ("a message to oneself is one view and one undelivered entry", a_message_to_oneself_is_one),
         ("undelivered and received go on after an id, up to a limit", pages_go_on_after_an_id),
         ("marks count what they mark, once", marks_count_what_they_mark),
+        ("a password is replaced, and nothing else", a_password_is_replaced),
+        ("history is what was sent and received, page by page in both directions", history_pages_both_ways),
+        ("history with a name is with all who ever had it", history_with_a_name),
+        ("what is erased is gone from one view, and from what is undelivered to it", erased_from_one_view),
         ("an account that is gone has nothing", an_account_that_is_gone_has_nothing),
         ("what a deleted account sent stays, under its name", what_was_sent_stays),
         ("a successor of the same name sees nothing of its predecessor's", a_successor_sees_nothing),
@@ -46,6 +50,16 @@ where
 
 const NONE: MessageId = MessageId(0);
 const ALL: usize = usize::MAX;
+const NEWEST: HistoryPage = before(u64::MAX);
+const OLDEST: HistoryPage = after(0);
+
+const fn before(id: u64) -> HistoryPage {
+    HistoryPage::Before(MessageId(id))
+}
+
+const fn after(id: u64) -> HistoryPage {
+    HistoryPage::After(MessageId(id))
+}
 
 fn name(word: &str) -> Name {
     Name::from_stored(word)
@@ -90,6 +104,18 @@ where
     };
     ok(storage.insert_message(message.id, from.id, to.id, message.time, &message.text));
     message
+}
+
+fn numbers(ids: &[MessageId]) -> Vec<u64> {
+    ids.iter().map(|id| id.0).collect()
+}
+
+/// The account's whole history with a name.
+fn with<S: Storage>(storage: &S, account: &Account, word: &str) -> Vec<u64>
+where
+    S::Error: Debug,
+{
+    numbers(&ok(storage.history(account.id, Some(&name(word)), NEWEST, ALL)))
 }
 
 fn ids(messages: &[Message]) -> Vec<u64> {
@@ -206,6 +232,120 @@ where
     assert_eq!(ok(storage.undelivered_count(bob.id)), 0);
 }
 
+fn a_password_is_replaced<S: Storage>(storage: &mut S)
+where
+    S::Error: Debug,
+{
+    let (ann, bob) = (enter(storage, 1, "ann"), enter(storage, 2, "bob"));
+    say(storage, 3, &ann, &bob, "x");
+    for hash in ["$argon2id$first", "$argon2id$second"] {
+        let password = PasswordHash::from_stored(hash);
+        ok(storage.set_password(bob.id, &password));
+        assert_eq!(ok(storage.account(&bob.name)), Some(Account { password: Some(password), ..bob.clone() }));
+    }
+    assert_eq!(ok(storage.account(&ann.name)), Some(ann));
+    assert_eq!(ok(storage.undelivered_count(bob.id)), 1);
+}
+
+fn history_pages_both_ways<S: Storage>(storage: &mut S)
+where
+    S::Error: Debug,
+{
+    let (ann, bob) = (enter(storage, 1, "ann"), enter(storage, 2, "bob"));
+    for (id, from, to) in [(10, &ann, &bob), (20, &bob, &ann), (30, &ann, &ann), (40, &bob, &bob), (50, &ann, &bob)] {
+        say(storage, id, from, to, "x");
+    }
+    ok(storage.mark_delivered(ann.id, range(0, u64::MAX)));
+    for (page, limit, ids) in [
+        (NEWEST, ALL, &[10, 20, 30, 50][..]),
+        (NEWEST, 2, &[30, 50]),
+        (before(30), ALL, &[10, 20]),
+        (before(30), 1, &[20]),
+        (before(31), 1, &[30]),
+        (before(10), ALL, &[]),
+        (before(0), ALL, &[]),
+        (OLDEST, ALL, &[10, 20, 30, 50]),
+        (OLDEST, 3, &[10, 20, 30]),
+        (after(20), 1, &[30]),
+        (after(21), ALL, &[30, 50]),
+        (after(50), ALL, &[]),
+        (after(u64::MAX), ALL, &[]),
+        (NEWEST, 0, &[]),
+    ] {
+        assert_eq!(numbers(&ok(storage.history(ann.id, None, page, limit))), ids, "{page:?} {limit}");
+    }
+    assert_eq!(numbers(&ok(storage.history(bob.id, None, NEWEST, ALL))), [10, 20, 40, 50]);
+    let message = ok(storage.in_view(ann.id, MessageId(20))).expect("it is in the view");
+    assert_eq!((message.from.as_str(), message.to.as_str(), message.time), ("bob", "ann", Millis(1_020)));
+    assert_eq!(ok(storage.in_view(ann.id, MessageId(40))), None, "it is bob's");
+    for id in [0, 11, u64::MAX] {
+        assert_eq!(ok(storage.in_view(ann.id, MessageId(id))), None, "there is none");
+    }
+}
+
+fn history_with_a_name<S: Storage>(storage: &mut S)
+where
+    S::Error: Debug,
+{
+    let (ann, bob, cyd) = (enter(storage, 1, "ann"), enter(storage, 2, "bob"), enter(storage, 3, "cyd"));
+    say(storage, 10, &ann, &bob, "x");
+    say(storage, 11, &cyd, &ann, "x");
+    say(storage, 12, &ann, &ann, "x");
+    ok(storage.remove_account(&bob));
+    assert_eq!(with(storage, &ann, "bob"), [10], "also while nobody has the name");
+    let second = enter(storage, 13, "bob");
+    say(storage, 14, &second, &ann, "x");
+    say(storage, 15, &ann, &cyd, "x");
+    say(storage, 16, &ann, &second, "x");
+    assert_eq!(with(storage, &ann, "bob"), [10, 14, 16]);
+    assert_eq!(with(storage, &ann, "cyd"), [11, 15]);
+    assert_eq!(with(storage, &ann, "ann"), [12], "with oneself");
+    assert_eq!(with(storage, &ann, "dan"), [], "a name that nobody had");
+    assert_eq!(with(storage, &second, "ann"), [14, 16]);
+    let bob = name("bob");
+    for (page, limit, ids) in [
+        (NEWEST, 2, &[14, 16][..]),
+        (before(16), 1, &[14]),
+        (before(10), 9, &[]),
+        (OLDEST, 1, &[10]),
+        (after(10), 1, &[14]),
+        (after(16), 9, &[]),
+    ] {
+        assert_eq!(numbers(&ok(storage.history(ann.id, Some(&bob), page, limit))), ids, "{page:?} {limit}");
+    }
+}
+
+fn erased_from_one_view<S: Storage>(storage: &mut S)
+where
+    S::Error: Debug,
+{
+    let (ann, bob) = (enter(storage, 1, "ann"), enter(storage, 2, "bob"));
+    for id in [10, 20, 30] {
+        say(storage, id, &ann, &bob, "x");
+    }
+    say(storage, 40, &ann, &ann, "x");
+    ok(storage.mark_delivered(bob.id, range(30, 30)));
+    for id in [10, 30] {
+        ok(storage.erase(bob.id, MessageId(id)));
+    }
+    assert_eq!((with(storage, &bob, "ann"), with(storage, &ann, "bob")), (vec![20], vec![10, 20, 30]));
+    assert_eq!(ok(storage.undelivered_count(bob.id)), 1);
+    assert_eq!(ok(storage.undelivered_in(bob.id, range(0, 19))), 0);
+    assert_eq!(ids(&ok(storage.undelivered(bob.id, NONE, ALL))), [20]);
+    assert_eq!(ids(&ok(storage.received(bob.id, NONE, ALL))), [20]);
+    assert_eq!(ok(storage.in_view(bob.id, MessageId(10))), None);
+    assert!(ok(storage.in_view(ann.id, MessageId(10))).is_some());
+    ok(storage.erase(ann.id, MessageId(20)));
+    assert_eq!(ids(&ok(storage.undelivered(bob.id, NONE, ALL))), [20], "the recipient's is another view");
+    for id in [10, 30, 40] {
+        ok(storage.erase(ann.id, MessageId(id)));
+    }
+    assert_eq!(numbers(&ok(storage.history(ann.id, None, NEWEST, ALL))), []);
+    assert_eq!(ok(storage.undelivered_count(ann.id)), 0);
+    assert_eq!(numbers(&ok(storage.history(bob.id, None, NEWEST, ALL))), [20]);
+    assert_eq!(ok(storage.mark_delivered(bob.id, range(0, 99))), 1);
+}
+
 fn an_account_that_is_gone_has_nothing<S: Storage>(storage: &mut S)
 where
     S::Error: Debug,
@@ -220,6 +360,9 @@ where
         assert_eq!(ok(storage.undelivered(id, NONE, ALL)), []);
         assert_eq!(ok(storage.received(id, NONE, ALL)), []);
         assert_eq!(ok(storage.mark_delivered(id, range(0, u64::MAX))), 0);
+        assert_eq!(ok(storage.history(id, None, NEWEST, ALL)), []);
+        assert_eq!(ok(storage.history(id, Some(&ann.name), OLDEST, ALL)), []);
+        assert_eq!(ok(storage.in_view(id, MessageId(3))), None);
         assert_eq!(ok(storage.key(id, &key("k"))), None);
     }
 }
@@ -236,6 +379,8 @@ where
     let messages = [message];
     assert_eq!(ok(storage.undelivered(bob.id, NONE, ALL)), messages);
     assert_eq!(ok(storage.received(bob.id, NONE, ALL)), messages);
+    assert_eq!(with(storage, &bob, "ann"), [3]);
+    assert_eq!(ok(storage.in_view(bob.id, MessageId(3))).as_slice(), messages);
 }
 
 fn a_successor_sees_nothing<S: Storage>(storage: &mut S)
@@ -249,6 +394,8 @@ where
     let second = enter(storage, 5, "bob");
     assert_eq!(ok(storage.undelivered_count(second.id)), 0);
     assert_eq!(ok(storage.received(second.id, NONE, ALL)), []);
+    assert_eq!(with(storage, &second, "ann"), []);
+    assert_eq!(ok(storage.in_view(second.id, MessageId(3))), None);
     assert_eq!(ok(storage.key(second.id, &key("k"))), None);
     say(storage, 6, &ann, &second, "for the second bob");
     assert_eq!(ids(&ok(storage.undelivered(second.id, NONE, ALL))), [6]);
@@ -326,11 +473,23 @@ where
                 say(&mut map, index, &from, &to, "x");
                 say(storage, index, &from, &to, "x");
             }
-            (11..=14, (Some(account), _)) => {
+            (11 | 12, (Some(account), _)) => {
+                let page = before(index.saturating_sub(random.below(60) as u64));
+                for id in ok(map.history(account.id, None, page, random.below(3))) {
+                    ok(map.erase(account.id, id));
+                    ok(storage.erase(account.id, id));
+                }
+            }
+            (13..=15, (Some(account), _)) => {
                 let from = index.saturating_sub(random.below(40) as u64);
                 let marked = range(from, from + random.below(20) as u64);
                 assert_eq!(ok(storage.undelivered_in(account.id, marked)), ok(map.undelivered_in(account.id, marked)));
                 assert_eq!(ok(storage.mark_delivered(account.id, marked)), ok(map.mark_delivered(account.id, marked)));
+            }
+            (16, (Some(account), _)) => {
+                let password = PasswordHash::from_stored(&format!("${index}"));
+                ok(map.set_password(account.id, &password));
+                ok(storage.set_password(account.id, &password));
             }
             (_, (Some(account), _)) => {
                 let (key, memory) = (key(words[random.below(3)]), memory(index, "ok|marked"));
@@ -359,9 +518,27 @@ where
         assert_eq!(ok(storage.undelivered(account.id, after, 8)), waiting, "{word} at step {index}");
         let received = ok(map.received(account.id, after, 8));
         assert_eq!(ok(storage.received(account.id, after, 8)), received, "{word} at step {index}");
+        compare_histories(map, storage, &account, words, index);
         for key in words.iter().map(|word| key(word)) {
             let memory = ok(map.key(account.id, &key));
             assert_eq!(ok(storage.key(account.id, &key)), memory, "{word}'s {key:?} at step {index}");
+        }
+    }
+}
+
+fn compare_histories<S: Storage>(map: &MapStorage, storage: &S, account: &Account, words: &[&str], index: u64)
+where
+    S::Error: Debug,
+{
+    let word = &account.name;
+    let id = MessageId(index.saturating_sub(25));
+    let in_view = ok(map.in_view(account.id, id));
+    assert_eq!(ok(storage.in_view(account.id, id)), in_view, "{word} at step {index}");
+    for with in words.iter().map(|word| Some(name(word))).chain([None]) {
+        for page in [HistoryPage::Before(id), HistoryPage::After(id), NEWEST, OLDEST] {
+            let history = ok(map.history(account.id, with.as_ref(), page, 8));
+            let found = ok(storage.history(account.id, with.as_ref(), page, 8));
+            assert_eq!(found, history, "{word} with {with:?}, {page:?} at step {index}");
         }
     }
 }

@@ -30,8 +30,14 @@ pub const LIST_NAMES_DEFAULT: usize = 1000;
 /// The largest `n` of `6|n`.
 pub const DELIVER_MESSAGES_MAX: u32 = 1_000_000_000;
 
-/// The largest id that `9|id` takes: what SQLite can hold.
-pub const ACK_ID_MAX: u64 = i64::MAX as u64;
+/// The largest id that a request may name: what SQLite can hold.
+pub const MESSAGE_ID_MAX: u64 = i64::MAX as u64;
+
+/// Messages in one answer to `history`, where the request does not say.
+pub const HISTORY_MESSAGES_DEFAULT: u32 = 20;
+
+/// The largest `n` of `history`.
+pub const HISTORY_MESSAGES_MAX: u32 = 1000;
 
 /// A compiled regex. `\w` takes about 25 KiB of it, so ordinary patterns stay far below.
 pub const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
@@ -67,4 +73,5 @@ const _: () = assert!(MESSAGE_LINE_OVERHEAD_BYTES <= SERVER_LINE_EXTRA_BYTES, "a
 const _: () = assert!(REFUSAL_LINE_BYTES_MAX <= LINE_BYTES_MIN + SERVER_LINE_EXTRA_BYTES);
 const _: () = assert!(2 * NAME_BYTES_MAX + KEY_BYTES_MAX < LINE_BYTES_MIN, "the longest name and key can be sent to");
 const _: () = assert!(6 * QUOTE_BYTES_MAX / 4 < HUMAN_TEXT_BYTES_MAX, "a quotation leaves room for the sentence");
+const _: () = assert!(0 < HISTORY_MESSAGES_DEFAULT && HISTORY_MESSAGES_DEFAULT <= HISTORY_MESSAGES_MAX);
 const _: () = assert!(KEYS_PER_ACCOUNT_MAX > 0 && QUERY_PAGE_MESSAGES > 0 && DELIVER_MESSAGES_MAX > 0);

@@ -7,7 +7,10 @@ use std::convert::Infallible;
 use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
-use crate::{Account, AccountId, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, Storage, Text};
+use crate::{
+    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Storage,
+    Text,
+};
 
 /// State in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,15 @@ struct Mailbox {
     keys: BTreeMap<Key, (u64, KeyMemory)>,
     /// The keys by the index at which they came: oldest first.
     keys_by_age: BTreeMap<u64, Key>,
+}
+
+impl Mailbox {
+    /// With whom the owner exchanged the message; the owner where that is a message to oneself.
+    ///
+    /// Names serve for accounts here: nobody else can have had the owner's name while the owner lives.
+    fn other<'a>(&self, message: &'a Message) -> &'a Name {
+        if message.from == self.owner { &message.to } else { &message.from }
+    }
 }
 
 impl MapStorage {
@@ -86,6 +98,12 @@ impl Storage for MapStorage {
         Ok(())
     }
 
+    fn set_password(&mut self, account: AccountId, password: &PasswordHash) -> Result<(), Infallible> {
+        let owner = self.living(account).owner.clone();
+        self.accounts.get_mut(&owner).expect("a mailbox has an account").password = Some(password.clone());
+        Ok(())
+    }
+
     fn insert_message(
         &mut self,
         id: MessageId,
@@ -140,6 +158,42 @@ impl Storage for MapStorage {
             mailbox.undelivered.remove(id);
         }
         Ok(marked.len() as u64)
+    }
+
+    fn history(
+        &self,
+        account: AccountId,
+        with: Option<&Name>,
+        page: HistoryPage,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, Infallible> {
+        let Some(mailbox) = self.mailboxes.get(&account) else {
+            return Ok(Vec::new());
+        };
+        let is_with = |message: &Message| with.is_none_or(|name| mailbox.other(message) == name);
+        let of = |range: (Bound<MessageId>, Bound<MessageId>)| {
+            mailbox.view.range(range).filter(|(_, message)| is_with(message)).map(|(id, _)| *id)
+        };
+        Ok(match page {
+            HistoryPage::After(id) => of((Bound::Excluded(id), Bound::Unbounded)).take(limit).collect(),
+            HistoryPage::Before(id) => {
+                let mut newest: Vec<_> = of((Bound::Unbounded, Bound::Excluded(id))).rev().take(limit).collect();
+                newest.reverse();
+                newest
+            }
+        })
+    }
+
+    fn in_view(&self, account: AccountId, id: MessageId) -> Result<Option<Message>, Infallible> {
+        let found = self.mailboxes.get(&account).and_then(|mailbox| mailbox.view.get(&id));
+        Ok(found.map(|message| Message::clone(message)))
+    }
+
+    fn erase(&mut self, account: AccountId, id: MessageId) -> Result<(), Infallible> {
+        let mailbox = self.living(account);
+        mailbox.view.remove(&id);
+        mailbox.undelivered.remove(&id);
+        Ok(())
     }
 
     fn key(&self, account: AccountId, key: &Key) -> Result<Option<KeyMemory>, Infallible> {

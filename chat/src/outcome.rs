@@ -21,6 +21,10 @@ pub enum Outcome {
         /// Whether the recipient was online when the leader accepted it: `ok|sent` or `ok|queued`.
         online: bool,
     },
+    /// So many messages are out of the view. A repeat under the same key repeats the first count.
+    Erased(u64),
+    /// The account has the new password.
+    PasswordSet,
     /// The ack took effect (or had, under the same key).
     Acked(MessageId),
     /// The marks took effect.
@@ -49,6 +53,8 @@ impl Outcome {
             (Some("ok"), Some("deleted"), None) => Ok(Outcome::Deleted),
             (Some("ok"), Some("sent"), Some(sent)) => Ok(Outcome::Sent { id: MessageId(id(sent)?), online: true }),
             (Some("ok"), Some("queued"), Some(sent)) => Ok(Outcome::Sent { id: MessageId(id(sent)?), online: false }),
+            (Some("ok"), Some("erased"), Some(count)) => Ok(Outcome::Erased(id(count)?)),
+            (Some("ok"), Some("passwd"), None) => Ok(Outcome::PasswordSet),
             (Some("ok"), Some("acked"), Some(acked)) => Ok(Outcome::Acked(MessageId(id(acked)?))),
             (Some("ok"), Some("marked"), None) => Ok(Outcome::Marked),
             (Some("err"), Some(code), None) => ErrCode::from_token(code).map(Outcome::refused).ok_or(BadOutcome),
@@ -66,9 +72,17 @@ impl Outcome {
             (Outcome::Sent { id, online }, Command::Send { to, .. }) => {
                 Done::Sent { to: to.as_str(), id: *id, online: *online }
             }
+            (Outcome::Erased(count), Command::Erase { .. }) => Done::Erase { count: *count },
+            (Outcome::PasswordSet, Command::Passwd { speaker, .. }) => Done::Passwd { name: speaker.name.as_str() },
             (Outcome::Acked(id), Command::Ack { .. }) => Done::Ack { id: *id },
             (
-                Outcome::Created(_) | Outcome::Deleted | Outcome::Sent { .. } | Outcome::Acked(_) | Outcome::Marked,
+                Outcome::Created(_)
+                | Outcome::Deleted
+                | Outcome::Sent { .. }
+                | Outcome::Erased(_)
+                | Outcome::PasswordSet
+                | Outcome::Acked(_)
+                | Outcome::Marked,
                 _,
             ) => return None,
         };
@@ -83,6 +97,8 @@ impl fmt::Display for Outcome {
             Outcome::Deleted => f.write_str("ok|deleted"),
             Outcome::Sent { id, online: true } => write!(f, "ok|sent|{id}"),
             Outcome::Sent { id, online: false } => write!(f, "ok|queued|{id}"),
+            Outcome::Erased(count) => write!(f, "ok|erased|{count}"),
+            Outcome::PasswordSet => f.write_str("ok|passwd"),
             Outcome::Acked(id) => write!(f, "ok|acked|{id}"),
             Outcome::Marked => f.write_str("ok|marked"),
             Outcome::Refused(refusal) => write!(f, "err|{}", refusal.code),
@@ -103,6 +119,8 @@ mod tests {
             (Outcome::Deleted, "ok|deleted".to_owned()),
             (Outcome::Sent { id: MessageId(77), online: true }, "ok|sent|77".to_owned()),
             (Outcome::Sent { id: MessageId(u64::MAX), online: false }, format!("ok|queued|{}", u64::MAX)),
+            (Outcome::Erased(3), "ok|erased|3".to_owned()),
+            (Outcome::PasswordSet, "ok|passwd".to_owned()),
             (Outcome::Acked(MessageId(0)), "ok|acked|0".to_owned()),
             (Outcome::Marked, "ok|marked".to_owned()),
         ];
@@ -115,7 +133,19 @@ mod tests {
 
     #[test]
     fn what_is_no_outcome() {
-        for printed in ["", "ok", "ok|sent", "ok|sent|", "ok|sent|x", "ok|deleted|1", "err", "err|NOPE", "err|BUSY|x"] {
+        for printed in [
+            "",
+            "ok",
+            "ok|sent",
+            "ok|sent|",
+            "ok|sent|x",
+            "ok|deleted|1",
+            "ok|erased",
+            "ok|passwd|x",
+            "err",
+            "err|NOPE",
+            "err|BUSY|x",
+        ] {
             assert_eq!(Outcome::parse(printed), Err(BadOutcome), "{printed:?}");
         }
     }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use regex::Regex;
 
 use crate::limits::QUERY_PAGE_MESSAGES;
-use crate::server_line::message_line;
-use crate::{Account, AccountId, IdRange, Message, MessageId, Name, Storage};
+use crate::server_line::{message_line, past_line};
+use crate::{Account, AccountId, HistoryPage, IdRange, Message, MessageId, Name, Storage};
 
 /// What a connection has been shown of its mailbox: the backlog up to one id, and the pushes since its login.
 ///
@@ -54,6 +54,28 @@ pub enum Query {
         /// returned if there is any.
         bytes_max: usize,
     },
+    /// Op 7: which messages are meant, and the first of them.
+    History {
+        /// Whose.
+        account: AccountId,
+        /// Only those to and from this name, as they show it. A name that nobody ever had has none.
+        with: Option<Name>,
+        /// Which part.
+        page: HistoryPage,
+        /// At most so many messages.
+        limit: usize,
+        /// As above.
+        bytes_max: usize,
+    },
+    /// What a [`Query::History`] left over.
+    HistoryRest {
+        /// Whose.
+        account: AccountId,
+        /// The rest, as the answer before gave it.
+        ids: Vec<MessageId>,
+        /// As above.
+        bytes_max: usize,
+    },
     /// Messages to the account after an id, for a session that fell behind its pushes.
     Received {
         /// Whose.
@@ -67,7 +89,7 @@ pub enum Query {
     },
 }
 
-/// A rendered `msg|…` line with its LF, and the id it carries.
+/// A rendered `msg|…` or `past|…` line with its LF, and the id it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// The message's id.
@@ -101,6 +123,16 @@ pub enum Answer {
         /// More would have fitted `limit`, but `bytes_max` was reached: ask again for the rest.
         cut: bool,
     },
+    /// To [`Query::History`] and [`Query::HistoryRest`].
+    History {
+        /// `past|…` lines, oldest first. At least one, if there are any.
+        messages: Vec<Rendered>,
+        /// What was meant and did not fit `bytes_max`: ask for it. All of it is newer than `messages`.
+        rest: Vec<MessageId>,
+    },
+    /// To [`Query::HistoryRest`]: one of them has left the view since, so that what was printed and what is left were
+    /// never the history together.
+    HistoryChanged,
     /// To [`Query::Received`].
     Received {
         /// Oldest first.
@@ -164,6 +196,11 @@ pub fn answer<S: Storage>(storage: &S, query: &Query) -> Result<Answer, S::Error
         Query::Undelivered { account, shown, again_after, limit, bytes_max } => {
             undelivered(storage, *account, shown, *again_after, Room::new(*limit, *bytes_max))
         }
+        Query::History { account, with, page, limit, bytes_max } => {
+            let ids = storage.history(*account, with.as_ref(), *page, *limit)?;
+            history(storage, *account, &ids, *bytes_max)
+        }
+        Query::HistoryRest { account, ids, bytes_max } => history(storage, *account, ids, *bytes_max),
         Query::Received { account, after, limit, bytes_max } => {
             let mut room = Room::new(*limit, *bytes_max);
             room.fill(IdRange::new(next(*after), MAX), |after, count| storage.received(*account, after, count))?;
@@ -224,6 +261,28 @@ fn undelivered<S: Storage>(
         _ => false,
     };
     Ok(Answer::Undelivered { messages: room.messages, left, cut })
+}
+
+/// Renders as many of the messages as fit; the first one always does.
+fn history<S: Storage>(
+    storage: &S,
+    account: AccountId,
+    ids: &[MessageId],
+    bytes_max: usize,
+) -> Result<Answer, S::Error> {
+    let (mut messages, mut bytes) = (Vec::new(), 0);
+    for (at, id) in ids.iter().enumerate() {
+        if at > 0 && bytes >= bytes_max {
+            return Ok(Answer::History { messages, rest: ids[at..].to_vec() });
+        }
+        let Some(message) = storage.in_view(account, *id)? else {
+            return Ok(Answer::HistoryChanged);
+        };
+        let line = past_line(&message);
+        bytes += line.len();
+        messages.push(Rendered { id: *id, line });
+    }
+    Ok(Answer::History { messages, rest: Vec::new() })
 }
 
 /// Takes rendered messages until a limit is reached.

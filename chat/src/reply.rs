@@ -81,10 +81,25 @@ pub enum Done<'a> {
         /// Undelivered messages that this connection has not been shown.
         left: u64,
     },
+    /// `ok|history|<count>`
+    History {
+        /// `past` lines before this one.
+        count: u64,
+    },
+    /// `ok|erase|<count>`
+    Erase {
+        /// Messages that were removed.
+        count: u64,
+    },
     /// `ok|ack|<id>`
     Ack {
         /// As the client gave it.
         id: MessageId,
+    },
+    /// `ok|who|<count>`
+    Who {
+        /// `user` lines before this one.
+        count: u64,
     },
     /// `ok|status|<this id>|<leader id or 0>|<term>|<further failures it survives>`
     Status {
@@ -101,6 +116,11 @@ pub enum Done<'a> {
     Ping {
         /// What came with the request; empty where nothing did.
         text: &'a str,
+    },
+    /// `ok|passwd|<name>`
+    Passwd {
+        /// Folded.
+        name: &'a str,
     },
     /// `ok|help`
     Help,
@@ -234,6 +254,10 @@ impl<'a> Done<'a> {
             ("sent", [to, id]) => Done::Sent { to, id: MessageId(number::parse(id)?), online: true },
             ("queued", [to, id]) => Done::Sent { to, id: MessageId(number::parse(id)?), online: false },
             ("deliver", [count, left]) => Done::Deliver { count: number::parse(count)?, left: number::parse(left)? },
+            ("history", [count]) => Done::History { count: number::parse(count)? },
+            ("erase", [count]) => Done::Erase { count: number::parse(count)? },
+            ("who", [count]) => Done::Who { count: number::parse(count)? },
+            ("passwd", [name]) => Done::Passwd { name },
             ("ack", [id]) => Done::Ack { id: MessageId(number::parse(id)?) },
             ("status", [replica, leader, term, survives]) => Done::Status {
                 replica: number::parse(replica)?,
@@ -257,6 +281,10 @@ impl fmt::Display for Done<'_> {
             Done::Sent { to, id, online: true } => write!(f, "sent|{to}|{id}"),
             Done::Sent { to, id, online: false } => write!(f, "queued|{to}|{id}"),
             Done::Deliver { count, left } => write!(f, "deliver|{count}|{left}"),
+            Done::History { count } => write!(f, "history|{count}"),
+            Done::Erase { count } => write!(f, "erase|{count}"),
+            Done::Who { count } => write!(f, "who|{count}"),
+            Done::Passwd { name } => write!(f, "passwd|{name}"),
             Done::Ack { id } => write!(f, "ack|{id}"),
             Done::Status { replica, leader, term, survives } => {
                 write!(f, "status|{replica}|{}|{term}|{survives}", leader.unwrap_or(0))
@@ -294,7 +322,11 @@ mod tests {
             ("ok|ping|", Reply::Ok(Done::Ping { text: "" })),
             ("ok|help", Reply::Ok(Done::Help)),
             ("ok|quit", Reply::Ok(Done::Quit)),
-            ("ok|erase|3", Reply::Ok(Done::Later("erase|3"))),
+            ("ok|history|20", Reply::Ok(Done::History { count: 20 })),
+            ("ok|erase|3", Reply::Ok(Done::Erase { count: 3 })),
+            ("ok|who|2", Reply::Ok(Done::Who { count: 2 })),
+            ("ok|passwd|bob", Reply::Ok(Done::Passwd { name: "bob" })),
+            ("ok|typing|3", Reply::Ok(Done::Later("typing|3"))),
             ("retry|BUSY|wait a second", Reply::retry(RetryCode::Busy, "wait a second")),
             ("retry|SOON|x", Reply::Retry { code: Code::Later("SOON"), text: "x".into() }),
             ("err|BAD_NAME|a|b", (&Refusal::new(ErrCode::BadName, "a|b")).into()),

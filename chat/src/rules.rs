@@ -4,8 +4,8 @@
 //! configuration, no presence. Everything that could differ between replicas arrives in its arguments.
 //!
 //! **Who speaks.** A command names the account that its connection had logged in to. When that very account is gone by
-//! the time the command is applied, its deletion has logged the connection out, and `send` and `ack` get what a
-//! connection gets that is not logged in: `NOT_LOGGED_IN`. `delete` gets `NO_SUCH_USER` instead, because the protocol
+//! the time the command is applied, its deletion has logged the connection out, and it gets what a connection gets that
+//! is not logged in: `NOT_LOGGED_IN`. Only `delete` gets `NO_SUCH_USER` instead, because the protocol
 //! promises that this code, after a delete whose answer was lost, means done. A successor of the same name is another
 //! account and is never touched.
 //!
@@ -17,8 +17,8 @@ use bytes::Bytes;
 use crate::limits::KEYS_PER_ACCOUNT_MAX;
 use crate::server_line::message_line;
 use crate::{
-    Account, AccountId, Command, ErrCode, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, Outcome, Speaker,
-    Storage, Text,
+    Account, AccountId, Command, ErrCode, IdRange, Key, KeyMemory, Message, MessageId, MessageIds, Millis, Name,
+    Outcome, PasswordHash, Speaker, Storage, Text,
 };
 
 /// What an applied command means for the connections of this replica.
@@ -61,6 +61,10 @@ pub fn apply<S: Storage>(
         Command::Send { speaker, key, to, text } => keyed(storage, index, speaker, key.as_ref(), command, |storage| {
             send(storage, Sending { id: MessageId(index), time, online, from: speaker, to, text }, effects)
         }),
+        Command::Erase { speaker, key, ids } => {
+            keyed(storage, index, speaker, key.as_ref(), command, |storage| erase(storage, speaker.id, ids))
+        }
+        Command::Passwd { speaker, password } => passwd(storage, speaker, password),
         Command::Ack { speaker, key, id, ranges } => keyed(storage, index, speaker, key.as_ref(), command, |storage| {
             let newest = (*id).min(newest_before(index));
             mark(storage, speaker.id, ranges, newest)?;
@@ -111,6 +115,27 @@ fn send<S: Storage>(storage: &mut S, sending: Sending<'_>, effects: &mut Vec<Eff
     let message = Message { id, from: from.name.clone(), to: to.clone(), time, text: text.clone() };
     effects.push(Effect::Push { to: recipient.id, id, line: message_line(&message) });
     Ok(Outcome::Sent { id, online })
+}
+
+/// All or none: nothing is erased before all are found.
+fn erase<S: Storage>(storage: &mut S, account: AccountId, ids: &MessageIds) -> Result<Outcome, S::Error> {
+    for id in ids.as_slice() {
+        if storage.in_view(account, *id)?.is_none() {
+            return Ok(Outcome::refused(ErrCode::NoSuchMessage));
+        }
+    }
+    for id in ids.as_slice() {
+        storage.erase(account, *id)?;
+    }
+    Ok(Outcome::Erased(ids.as_slice().len() as u64))
+}
+
+fn passwd<S: Storage>(storage: &mut S, speaker: &Speaker, password: &PasswordHash) -> Result<Outcome, S::Error> {
+    if living(storage, speaker)?.is_none() {
+        return Ok(Outcome::refused(ErrCode::NotLoggedIn));
+    }
+    storage.set_password(speaker.id, password)?;
+    Ok(Outcome::PasswordSet)
 }
 
 /// Marks what lies in the ranges, up to `newest`. An account that is gone has nothing to mark.

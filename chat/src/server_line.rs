@@ -60,7 +60,7 @@ pub enum ServerLine<'a> {
         /// What it says.
         text: &'a str,
     },
-    /// `user|<name>`: the data of `list`.
+    /// `user|<name>`: the data of `list` and `who`.
     User(&'a str),
     /// `replica|…`: the data of `status`.
     Replica(ReplicaLine<'a>),
@@ -206,6 +206,15 @@ pub(crate) fn message_line(message: &Message) -> Bytes {
     line.freeze()
 }
 
+/// The `past` line of a message, with its LF.
+pub(crate) fn past_line(message: &Message) -> Bytes {
+    let Message { id, from, to, time, text } = message;
+    let mut line = BytesMut::with_capacity(MESSAGE_LINE_OVERHEAD_BYTES + text.as_str().len());
+    let (from, to) = (from.as_str(), to.as_str());
+    ServerLine::Past { id: *id, from, to, time: *time, text: text.as_str() }.write(&mut line);
+    line.freeze()
+}
+
 impl fmt::Display for ServerLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -284,9 +293,10 @@ mod tests {
         let name = Name::from_stored(&"n".repeat(64));
         let text = Text::new("x").expect("a text");
         let message = Message { id: MessageId(u64::MAX), from: name.clone(), to: name, time: Millis(u64::MAX), text };
-        let line = message_line(&message);
-        assert!(line.ends_with(b"|x\n"));
-        assert!(line.len() - 1 <= MESSAGE_LINE_OVERHEAD_BYTES);
+        for line in [message_line(&message), past_line(&message)] {
+            assert!(line.ends_with(b"|x\n"));
+            assert!(line.len() - 1 <= MESSAGE_LINE_OVERHEAD_BYTES);
+        }
     }
 
     proptest! {

@@ -32,6 +32,15 @@ impl IdRange {
     }
 }
 
+/// Which part of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HistoryPage {
+    /// The newest messages that are older than this one.
+    Before(MessageId),
+    /// The oldest messages that are newer than this one.
+    After(MessageId),
+}
+
 /// A living account as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -76,6 +85,9 @@ pub trait Storage {
     /// stay in their recipients' views, under its name.
     fn remove_account(&mut self, account: &Account) -> Result<(), Self::Error>;
 
+    /// Gives a living account a password, in place of the one it has, if any.
+    fn set_password(&mut self, account: AccountId, password: &PasswordHash) -> Result<(), Self::Error>;
+
     /// Stores one message in the views of sender and recipient, and as undelivered for the recipient.
     /// A message to oneself is one view and one undelivered entry.
     fn insert_message(
@@ -102,6 +114,24 @@ pub trait Storage {
 
     /// Marks the account's undelivered messages in the range as delivered. Returns how many there were.
     fn mark_delivered(&mut self, account: AccountId, range: IdRange) -> Result<u64, Self::Error>;
+
+    /// The ids in the account's view, of messages to and from accounts of the name `with` where it is given: at most
+    /// `limit` of the page, in ascending order. The name is the one that the message shows, whether its account lives
+    /// or not; the account's own name stands for messages to oneself.
+    fn history(
+        &self,
+        account: AccountId,
+        with: Option<&Name>,
+        page: HistoryPage,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, Self::Error>;
+
+    /// The message, if it is in the account's view.
+    fn in_view(&self, account: AccountId, id: MessageId) -> Result<Option<Message>, Self::Error>;
+
+    /// Takes a message out of the account's view, and out of what is undelivered to it. The caller has checked that it
+    /// is in the view. Nothing changes in the view of the other.
+    fn erase(&mut self, account: AccountId, id: MessageId) -> Result<(), Self::Error>;
 
     /// What the key remembers for the account.
     fn key(&self, account: AccountId, key: &Key) -> Result<Option<KeyMemory>, Self::Error>;

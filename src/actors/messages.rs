@@ -87,6 +87,13 @@ pub enum What {
     },
     /// What `status` prints. Local and immediate; answered with [`Done::Status`].
     Status,
+    /// Who is online, as far as this replica knows. Local and immediate; answered with [`Done::Who`].
+    Who {
+        /// Only names greater than this one.
+        after: Option<Name>,
+        /// At most so many.
+        limit: usize,
+    },
 }
 
 /// What became of an ask that was not refused with `retry`.
@@ -102,6 +109,8 @@ pub enum Done {
     Left,
     /// To [`What::Status`].
     Status(Arc<ClusterStatus>),
+    /// To [`What::Who`]: in ascending order. Fewer than asked for are the last.
+    Who(Vec<Name>),
 }
 
 /// A session now speaks for an account.

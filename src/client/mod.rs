@@ -258,6 +258,47 @@ impl Client {
         self.request(format!("0|{regex}")).await
     }
 
+    /// Messages sent and received, as `past|…` lines: of `name` only where it is given, the newest `n`, older than
+    /// `before` where that is given.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn history(
+        &self,
+        name: Option<&str>,
+        before: Option<MessageId>,
+        n: Option<u32>,
+    ) -> Result<Reply, RequestError> {
+        let (name, n) = (name.unwrap_or_default(), n.map_or(String::new(), |n| n.to_string()));
+        let before = before.map_or(String::new(), |before| before.to_string());
+        self.request(format!("7|{name}|{before}|{n}")).await
+    }
+
+    /// Removes messages from the account's own view, all or none, once.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn erase(&self, ids: &[MessageId]) -> Result<FinalLine, RequestError> {
+        let ids: Vec<String> = ids.iter().map(MessageId::to_string).collect();
+        Ok(self.request(format!("8|{}", ids.join(","))).await?.final_line)
+    }
+
+    /// The accounts with a live session whose names `regex` finds, as `user|<name>` lines.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn who(&self, regex: &str) -> Result<Reply, RequestError> {
+        self.request(format!("10|{regex}")).await
+    }
+
+    /// Sets a new password, and logs in with it from then on.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn passwd(&self, new: &str) -> Result<FinalLine, RequestError> {
+        Ok(self.request(format!("13|{new}")).await?.final_line)
+    }
+
     /// The cluster, as `replica|…` lines.
     ///
     /// # Errors

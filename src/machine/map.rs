@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use chat::{Account, AccountId, IdRange, Key, KeyMemory, MapStorage, Message, MessageId, Millis, Name, Storage, Text};
+use chat::{
+    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, MapStorage, Message, MessageId, Millis, Name,
+    PasswordHash, Storage, Text,
+};
 
 use super::MachineStorage;
 use crate::consensus::{Boot, Index, Member};
@@ -71,6 +74,10 @@ impl Storage for MapMachine {
         self.chat.remove_account(account)
     }
 
+    fn set_password(&mut self, account: AccountId, password: &PasswordHash) -> Result<(), Infallible> {
+        self.chat.set_password(account, password)
+    }
+
     fn insert_message(
         &mut self,
         id: MessageId,
@@ -100,6 +107,24 @@ impl Storage for MapMachine {
 
     fn mark_delivered(&mut self, account: AccountId, range: IdRange) -> Result<u64, Infallible> {
         self.chat.mark_delivered(account, range)
+    }
+
+    fn history(
+        &self,
+        account: AccountId,
+        with: Option<&Name>,
+        page: HistoryPage,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, Infallible> {
+        self.chat.history(account, with, page, limit)
+    }
+
+    fn in_view(&self, account: AccountId, id: MessageId) -> Result<Option<Message>, Infallible> {
+        self.chat.in_view(account, id)
+    }
+
+    fn erase(&mut self, account: AccountId, id: MessageId) -> Result<(), Infallible> {
+        self.chat.erase(account, id)
     }
 
     fn key(&self, account: AccountId, key: &Key) -> Result<Option<KeyMemory>, Infallible> {

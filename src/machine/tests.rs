@@ -161,7 +161,7 @@ proptest! {
         prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..40),
             "[+-]1[.]a[.]1[.][1-4][|][|](1[|]bob|4|5[|]bob[|]x|mark[|][0-9:,;-]{0,12}|9[|].{0,9})".prop_map(String::into_bytes),
-            "[+-]1[.]a[.]1[.][1-4][|]bob#1[|](4|5[|]bob[|]x|@k[|]5[|]bob[|]x|9[|][0-9]{0,20}[|][0-9,-]{0,12})".prop_map(String::into_bytes),
+            "[+-]1[.]a[.]1[.][1-4][|]bob#1[|](4|5[|]bob[|]x|@k[|]5[|]bob[|]x|8[|][0-9,]{1,5}|13[|][$]x|9[|][0-9]{0,20}[|][0-9,-]{0,12})".prop_map(String::into_bytes),
         ], 0..12))
     {
         let (mut log, mut again) = (Log::default(), Log::default());

@@ -17,6 +17,7 @@ mod founding;
 mod lines;
 mod ops;
 mod outages;
+mod past;
 mod processes;
 mod robustness;
 mod slow_readers;

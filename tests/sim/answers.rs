@@ -63,11 +63,16 @@ impl World {
                 self.judge.requests.lose(*op);
                 self.clients[client].retry.extend(keyed.clone());
             }
-            Kind::Create { op, .. } | Kind::Ack { op, .. } => self.judge.requests.lose(*op),
+            Kind::Erase { op, keyed } => {
+                self.judge.requests.lose(*op);
+                self.clients[client].retry.push_back(keyed.clone());
+            }
+            Kind::Create { op, .. } | Kind::Passwd { op } | Kind::Ack { op, .. } => self.judge.requests.lose(*op),
             Kind::LookUp { .. }
             | Kind::Enter { .. }
             | Kind::Undelivered { .. }
             | Kind::Received { .. }
+            | Kind::History { .. }
             | Kind::Mark
             | Kind::List
             | Kind::Delete { .. }
@@ -88,11 +93,16 @@ impl World {
                     (None, None) => {}
                 }
             }
-            Kind::Create { op, .. } | Kind::Ack { op, .. } => self.judge.requests.refuse(op, why),
+            Kind::Erase { op, keyed } => {
+                self.judge.requests.refuse(op, why);
+                self.clients[client].retry.push_back(keyed);
+            }
+            Kind::Create { op, .. } | Kind::Passwd { op } | Kind::Ack { op, .. } => self.judge.requests.refuse(op, why),
             Kind::LookUp { .. }
             | Kind::Enter { .. }
             | Kind::Undelivered { .. }
             | Kind::Received { .. }
+            | Kind::History { .. }
             | Kind::Mark
             | Kind::List
             | Kind::Delete { .. }
@@ -142,6 +152,11 @@ impl World {
             (Kind::LookUp { name }, Answer::Account(account)) => {
                 let (found, lives) = (account.as_ref().map(|a| a.id.0), model.account(name.as_str(), at));
                 ensure!(Linearizable, found == lives, "{name} is found as {found:?} at {at}, and is {lives:?}");
+                if let Some(account) = &account {
+                    let (found, set) = (&account.password, model.password(account.id.0, at));
+                    let same = found.as_ref().map(|p| p.as_str()) == set.map(|tag| format!("$sim${tag}")).as_deref();
+                    ensure!(Linearizable, same, "{name} has the password {set:?} at {at}");
+                }
                 match account {
                     Some(account) => self.enter(client, name, account.id),
                     None => self.create(client, name, false),
@@ -169,6 +184,7 @@ impl World {
                     self.judge.history.read(token, now, seen);
                 }
             }
+            (kind @ Kind::History { .. }, answer) => self.history_is_right(client, kind, answer, at),
             (Kind::List, Answer::List { names, matching }) => {
                 let told: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
                 let all = model.names(at);
@@ -197,7 +213,11 @@ impl World {
                 if let Some(token) = token.filter(|_| code == "NO_SUCH_USER") {
                     self.judge.history.never(token, now);
                 }
-            } else if let Kind::Create { op, .. } | Kind::Ack { op, .. } = pending.kind {
+            } else if let Kind::Create { op, .. }
+            | Kind::Erase { op, .. }
+            | Kind::Passwd { op }
+            | Kind::Ack { op, .. } = pending.kind
+            {
                 self.judge.requests.refuse(op, &code);
             }
             if code == "NOT_LOGGED_IN" {
@@ -219,6 +239,9 @@ impl World {
                 if let Some(token) = token {
                     self.judge.history.appended(token, now);
                 }
+            }
+            (Kind::Erase { op, .. }, Outcome::Erased(_)) | (Kind::Passwd { op }, Outcome::PasswordSet) => {
+                self.judge.requests.granted(op, index, None);
             }
             (Kind::Ack { op, .. }, Outcome::Acked(_)) => self.judge.requests.granted(op, index, None),
             (Kind::Mark, Outcome::Marked) => {}

@@ -3,7 +3,10 @@
 
 use std::collections::VecDeque;
 
-use chat::{AccountId, Command, IdRange, Key, MessageId, Name, PasswordHash, Query, Shown, Speaker, Text};
+use chat::{
+    AccountId, Command, HistoryPage, IdRange, Key, MessageId, MessageIds, Name, PasswordHash, Query, Shown, Speaker,
+    Text,
+};
 use plainsong::actors::messages::{Ask, SessionId, Slot, What};
 use plainsong::consensus::Index;
 
@@ -30,13 +33,19 @@ pub struct Conn {
     pub session: SessionId,
 }
 
-/// A keyed send whose outcome is not known: it is asked again under the same key.
+/// What is asked under a key.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    Send { to: Name, token: Option<Token> },
+    Erase(MessageIds),
+}
+
+/// A keyed request whose outcome is not known: it is asked again under the same key.
 #[derive(Clone, Debug)]
 pub struct Keyed {
     pub op: usize,
-    speaker: Speaker,
-    to: Name,
-    token: Option<Token>,
+    pub speaker: Speaker,
+    pub wish: Wish,
 }
 
 /// What is waited for.
@@ -48,6 +57,9 @@ pub enum Kind {
     Send { op: usize, keyed: Option<Keyed>, token: Option<Token> },
     Undelivered { account: AccountId },
     Received { account: u64, token: Option<Token> },
+    History { account: AccountId, with: Option<Name>, page: HistoryPage, limit: usize },
+    Erase { op: usize, keyed: Keyed },
+    Passwd { op: usize },
     Ack { op: usize, id: MessageId },
     Mark,
     List,
@@ -76,6 +88,8 @@ pub struct Client {
     pub retry: VecDeque<Keyed>,
     /// The newest message that was read of its mailbox.
     pub read_to: MessageId,
+    /// What its history showed when it last looked.
+    pub seen: Vec<u64>,
     home: usize,
     pub served: u64,
 }
@@ -90,6 +104,7 @@ impl Client {
             slot: 0,
             retry: VecDeque::new(),
             read_to: MessageId(0),
+            seen: Vec::new(),
             home: number,
             served: 0,
         }
@@ -171,7 +186,7 @@ impl World {
     }
 
     /// Asks the replica. Everything that a checker must know is known when the request leaves.
-    fn ask(&mut self, client: usize, asks: Vec<(What, Kind)>) {
+    pub fn ask(&mut self, client: usize, asks: Vec<(What, Kind)>) {
         let Some(Conn { host, life, session }) = self.clients[client].at else { return };
         let (now, floor, latency) = (self.now, self.judge.requests.floor, self.rng.u64(20..LATENCY_MAX));
         let arrived = self.instant() + std::time::Duration::from_micros(latency);
@@ -197,11 +212,13 @@ impl World {
         };
         if let Some(keyed) = self.clients[client].retry.pop_front() {
             if keyed.speaker == speaker {
-                return self.send(
-                    client,
-                    vec![(keyed.op, keyed.to.clone(), Some(keyed.clone()), keyed.token)],
-                    &speaker,
-                );
+                return match &keyed.wish {
+                    Wish::Erase(_) => self.erase_keyed(client, keyed),
+                    Wish::Send { to, token } => {
+                        let (to, token) = (to.clone(), *token);
+                        self.send(client, vec![(keyed.op, to, Some(keyed), token)], &speaker)
+                    }
+                };
             }
             // The account it spoke for is gone, or somebody else's: it is left open.
             if keyed.speaker.name != speaker.name {
@@ -210,8 +227,11 @@ impl World {
             }
         }
         match self.rng.u8(0..100) {
-            0..36 => self.send_new(client, &speaker, 1, true),
-            36..48 => self.send_new(client, &speaker, 1, false),
+            0..22 => self.send_new(client, &speaker, 1, true),
+            22..30 => self.read_history(client, speaker.id),
+            30..36 => self.erase(client, speaker),
+            36 => self.change_password(client, speaker),
+            37..48 => self.send_new(client, &speaker, 1, false),
             48..54 => {
                 let count = self.rng.usize(2..6);
                 let keyed = self.rng.bool();
@@ -230,6 +250,10 @@ impl World {
             98 => self.hang_up(client),
             _ => self.delete(client, speaker),
         }
+    }
+
+    pub fn any_name(&mut self) -> &'static str {
+        NAMES[self.rng.usize(0..NAMES.len())]
     }
 
     fn own_name(&mut self, client: usize) -> Name {
@@ -251,14 +275,16 @@ impl World {
 
     pub fn enter(&mut self, client: usize, name: Name, account: AccountId) {
         self.clients[client].read_to = MessageId(0);
+        self.clients[client].seen = Vec::new();
         self.ask(client, vec![(What::Enter { name: name.clone(), account }, Kind::Enter { name, account })]);
     }
 
     fn send_new(&mut self, client: usize, speaker: &Speaker, count: usize, keyed: bool) {
         let sends = (0..count).map(|_| {
             let op = self.judge.requests.make();
-            let to = name(NAMES[self.rng.usize(0..NAMES.len())]);
-            let keyed = keyed.then(|| Keyed { op, speaker: speaker.clone(), to: to.clone(), token: None });
+            let to = name(self.any_name());
+            let wish = Wish::Send { to: to.clone(), token: None };
+            let keyed = keyed.then(|| Keyed { op, speaker: speaker.clone(), wish });
             (op, to, keyed, None)
         });
         let sends = sends.collect();
@@ -271,7 +297,8 @@ impl World {
         };
         let op = self.judge.requests.make();
         let token = self.judge.history.appends(op, self.now);
-        let keyed = self.rng.bool().then(|| Keyed { op, speaker: speaker.clone(), to: to.clone(), token });
+        let wish = Wish::Send { to: to.clone(), token };
+        let keyed = self.rng.bool().then(|| Keyed { op, speaker: speaker.clone(), wish });
         self.send(client, vec![(op, to, keyed, token)], speaker);
     }
 

@@ -27,6 +27,7 @@ mod heart;
 mod hosts;
 pub mod hunt;
 mod net;
+mod past;
 mod replica;
 pub mod run;
 mod stores;

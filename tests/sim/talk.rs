@@ -34,7 +34,7 @@ impl Replica {
                 self.answer(session, slot, Ok(Done::Left), Proof::None);
             }
             What::Mark { account, ranges } => self.mark(session, slot, account, ranges),
-            What::Status => {}
+            What::Status | What::Who { .. } => {}
         }
     }
 

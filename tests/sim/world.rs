@@ -106,6 +106,8 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let drawn = Style::draw(&mut rng);
         let style = style.unwrap_or(drawn);
+        let mut judge = Judge::default();
+        judge.service.fsync_max = style.fsync.end;
         let mut world = Self {
             now: 0,
             epoch: Instant::now(),
@@ -120,7 +122,7 @@ impl World {
             clients: (0..style.clients).map(Client::new).collect(),
             sessions: 0,
             witnesses: 0,
-            judge: Judge::default(),
+            judge,
             calm: false,
             clients_on: true,
             trace,

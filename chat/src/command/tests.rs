@@ -16,6 +16,10 @@ fn send(speaker: Speaker, key: Option<&str>, to: &str, text: &str) -> Command {
     Command::Send { speaker, key: key.map(Key::from_stored), to: Name::from_stored(to), text: Text::from_stored(text) }
 }
 
+fn erased(ids: &[u64]) -> MessageIds {
+    MessageIds::new(ids.iter().copied().map(MessageId).collect()).expect("at least one")
+}
+
 fn ack(key: Option<&str>, id: u64, marked: &[(u64, u64)]) -> Command {
     let key = key.map(Key::from_stored);
     Command::Ack { speaker: speaker("bob", 12), key, id: MessageId(id), ranges: ranges(marked) }
@@ -36,6 +40,15 @@ fn printed_like_the_protocol_and_read_back() {
         ("bob#12|5|alice|hi", send(speaker("bob", 12), None, "alice", "hi")),
         ("bob#12|@k1|5|alice|a|b", send(speaker("bob", 12), Some("k1"), "alice", "a|b")),
         ("bob#12|@@|5|élan|@x|5|y", send(speaker("bob", 12), Some("@"), "élan", "@x|5|y")),
+        ("bob#12|8|70,77", Command::Erase { speaker: speaker("bob", 12), key: None, ids: erased(&[77, 70, 77]) }),
+        (
+            "bob#12|@k|8|70",
+            Command::Erase { speaker: speaker("bob", 12), key: Some(Key::from_stored("k")), ids: erased(&[70]) },
+        ),
+        (
+            "bob#12|13|$argon2id$v=19$x",
+            Command::Passwd { speaker: speaker("bob", 12), password: PasswordHash::from_stored("$argon2id$v=19$x") },
+        ),
         ("bob#12|9|77|70-74,77-77", ack(None, 77, &[(70, 74), (77, 77)])),
         ("bob#12|@k|9|77|", ack(Some("k"), 77, &[])),
         ("|mark|12:70-74,77-77;31:5-5", Command::Mark { marks }),
@@ -65,7 +78,16 @@ fn what_is_no_command() {
         ("bob#12|mark|12:1-1", BadCommand::Op),
         ("bob#12|4|", BadCommand::Op),
         ("bob#12|@k|4", BadCommand::Op),
-        ("bob#12|8|77", BadCommand::Op),
+        ("|8|77", BadCommand::Op),
+        ("bob#12|7|77", BadCommand::Op),
+        ("bob#12|@k|13|$argon2id$", BadCommand::Op),
+        ("bob#12|13|plain", BadCommand::Field),
+        ("bob#12|13|", BadCommand::Field),
+        ("bob#12|8|", BadCommand::Field),
+        ("bob#12|8|77,", BadCommand::Field),
+        ("bob#12|8|77,70", BadCommand::Field),
+        ("bob#12|8|77,77", BadCommand::Field),
+        ("bob#12|8|77|", BadCommand::Field),
         ("bob#12|@k", BadCommand::Field),
         ("bob#12|@|5|alice|hi", BadCommand::Field),
         ("|1|", BadCommand::Field),
@@ -152,7 +174,14 @@ fn any_command() -> impl Strategy<Value = Command> {
     let hash = "\\$[!-{}~]{0,20}".prop_map(|phc| PasswordHash::new(&phc).expect("a PHC string"));
     let text = "[|@\\t\\PC]{1,20}".prop_filter_map("a text", |text| Text::new(&text).ok());
     let mark = (any::<u64>().prop_map(AccountId), any_ranges());
+    let erased = prop::collection::vec(any::<u64>().prop_map(MessageId), 1..5);
     prop_oneof![
+        (any_speaker(), any_key(), erased).prop_map(|(speaker, key, ids)| Command::Erase {
+            speaker,
+            key,
+            ids: MessageIds::new(ids).expect("at least one")
+        }),
+        (any_speaker(), hash.clone()).prop_map(|(speaker, password)| Command::Passwd { speaker, password }),
         (any_name(), prop::option::of(hash)).prop_map(|(name, password)| Command::Create { name, password }),
         any_speaker().prop_map(|speaker| Command::Delete { speaker }),
         (any_speaker(), any_key(), any_name(), text).prop_map(|(speaker, key, to, text)| Command::Send {
@@ -179,7 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn reading_never_panics(line in "([a-z]#[0-9]{1,3})?\\|(@[a-z]\\|)?(1|4|5|9|mark)?[|0-9a-z,;:@#$\\PC-]{0,20}") {
+    fn reading_never_panics(line in "([a-z]#[0-9]{1,3})?\\|(@[a-z]\\|)?(1|4|5|8|9|13|mark)?[|0-9a-z,;:@#$\\PC-]{0,20}") {
         let _to = recipient(&line);
         if let Ok(command) = Command::parse(&line) {
             prop_assert_eq!(Command::parse(&command.to_string()), Ok(command));

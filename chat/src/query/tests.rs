@@ -156,6 +156,24 @@ fn messages_come_as_lines() {
 }
 
 #[test]
+fn a_history_that_does_not_fit_is_named_and_comes_later() {
+    let mut state = mailbox([10, 20, 30, 40]);
+    let page = HistoryPage::Before(MessageId(40));
+    let query = Query::History { account: BOB, with: None, page, limit: 9, bytes_max: 1 };
+    let Ok(Answer::History { messages, rest }) = answer(&state, &query) else { panic!("another answer") };
+    assert_eq!(messages[0].line, "past|10|ann|bob|1970-01-01T00:00:00.010Z|x\n");
+    assert_eq!((messages.len(), &rest[..]), (1, &[MessageId(20), MessageId(30)][..]));
+    let query = Query::HistoryRest { account: BOB, ids: rest, bytes_max: ALL };
+    let Ok(Answer::History { messages, rest }) = answer(&state, &query) else { panic!("another answer") };
+    assert_eq!((ids(&messages), rest), (vec![20, 30], vec![]));
+    let Ok(()) = state.erase(BOB, MessageId(30));
+    assert_eq!(answer(&state, &query), Ok(Answer::HistoryChanged), "half of it would be of another moment");
+    let nobody = AccountId(77);
+    let query = Query::History { account: nobody, with: None, page, limit: 9, bytes_max: ALL };
+    assert_eq!(answer(&state, &query), Ok(Answer::History { messages: vec![], rest: vec![] }));
+}
+
+#[test]
 fn list_shows_some_and_counts_all() {
     let mut state = MapStorage::new();
     for (id, name) in ["abe", "ann", "bob", "cyd", "dan"].into_iter().enumerate() {

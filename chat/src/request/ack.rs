@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Checked, Op, Request};
-use crate::limits::ACK_ID_MAX;
+use crate::limits::MESSAGE_ID_MAX;
 use crate::{MessageId, Refusal, number};
 
 /// `9|id`
@@ -23,9 +23,9 @@ pub(super) const OP: Op = Op {
 impl Ack {
     fn parse(args: &str) -> Result<Self, Refusal> {
         number::parse(args)
-            .filter(|id| *id <= ACK_ID_MAX)
+            .filter(|id| *id <= MESSAGE_ID_MAX)
             .map(|id| Self { id: MessageId(id) })
-            .ok_or_else(|| Refusal::bad_request(format!("id is a number from 0 to {ACK_ID_MAX}: 9|id")))
+            .ok_or_else(|| Refusal::bad_request(format!("id is a number from 0 to {MESSAGE_ID_MAX}: 9|id")))
     }
 
     pub(super) fn check(self) -> Checked {

@@ -47,7 +47,7 @@ impl<'a> List<'a> {
 }
 
 /// Compiles within limits: a pattern of a few bytes can ask for gigabytes.
-fn compile(pattern: &str) -> Result<Regex, Refusal> {
+pub(super) fn compile(pattern: &str) -> Result<Regex, Refusal> {
     RegexBuilder::new(pattern)
         .size_limit(REGEX_COMPILED_BYTES_MAX)
         .dfa_size_limit(REGEX_COMPILED_BYTES_MAX)

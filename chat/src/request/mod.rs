@@ -13,21 +13,24 @@
 //! assert_eq!(to.as_str(), "alice");
 //! ```
 //!
-//! State is checked where it is: by the rules, and by queries. Ops that this release does not serve have no file, are
-//! `BAD_REQUEST`, and do not appear in `help`.
+//! State is checked where it is: by the rules, and by queries.
 
 mod ack;
 mod create;
 mod delete;
 mod deliver;
+mod erase;
 mod help;
+mod history;
 mod list;
 mod login;
 mod logout;
+mod passwd;
 mod ping;
 mod quit;
 mod send;
 mod status;
+mod who;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -35,21 +38,25 @@ use std::num::NonZeroU32;
 use regex::Regex;
 
 use crate::control::Quoted;
-use crate::{Key, MessageId, Name, Password, Refusal, Text};
+use crate::{HistoryPage, Key, MessageId, MessageIds, Name, Password, Refusal, Text};
 
 pub use crate::password::Typed;
 pub use ack::Ack;
 pub use create::Create;
 pub use delete::Delete;
 pub use deliver::Deliver;
+pub use erase::Erase;
 pub use help::Help;
+pub use history::History;
 pub use list::List;
 pub use login::Login;
 pub use logout::Logout;
+pub use passwd::Passwd;
 pub use ping::Ping;
 pub use quit::Quit;
 pub use send::Send;
 pub use status::Status;
+pub use who::Who;
 
 /// What one line asks, as far as its syntax tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,9 +78,13 @@ pub enum Request<'a> {
     Delete(Delete),
     Send(Send<'a>),
     Deliver(Deliver),
+    History(History<'a>),
+    Erase(Erase),
     Ack(Ack),
+    Who(Who<'a>),
     Status(Status),
     Ping(Ping<'a>),
+    Passwd(Passwd<'a>),
     Help(Help),
     Quit(Quit),
 }
@@ -118,6 +129,20 @@ pub enum Checked {
         /// At most so many messages; `None` for all.
         limit: Option<NonZeroU32>,
     },
+    /// Op 7: becomes [`crate::Query::History`].
+    History {
+        /// With whom; `None` for everybody.
+        with: Option<Name>,
+        /// Which part.
+        page: HistoryPage,
+        /// At most so many messages.
+        limit: u32,
+    },
+    /// Op 8: becomes [`crate::Command::Erase`].
+    Erase {
+        /// Which messages.
+        ids: MessageIds,
+    },
     /// Op 9 with id 0: the connection turns to manual mode, and that is all. Answered `ok|ack|0`.
     Manual,
     /// Op 9: the connection turns to manual mode, and this becomes [`crate::Command::Ack`].
@@ -125,12 +150,22 @@ pub enum Checked {
         /// Up to which message; never 0.
         id: MessageId,
     },
+    /// Op 10. Who is online is for the session to ask.
+    Who {
+        /// `None` matches every name.
+        regex: Option<Regex>,
+    },
     /// Op 11.
     Status,
     /// Op 12.
     Ping {
         /// Comes back; `None` comes back as nothing.
         text: Option<Text>,
+    },
+    /// Op 13.
+    Passwd {
+        /// To be hashed.
+        new: Password,
     },
     /// One line of help for each op: [`help_lines`].
     Help,
@@ -151,7 +186,7 @@ struct Op {
 }
 
 /// Every op that is served, in the order in which `help` lists them.
-const OPS: [&Op; 12] = [
+const OPS: [&Op; 16] = [
     &list::OP,
     &create::OP,
     &login::OP,
@@ -159,9 +194,13 @@ const OPS: [&Op; 12] = [
     &delete::OP,
     &send::OP,
     &deliver::OP,
+    &history::OP,
+    &erase::OP,
     &ack::OP,
+    &who::OP,
     &status::OP,
     &ping::OP,
+    &passwd::OP,
     &help::OP,
     &quit::OP,
 ];
@@ -199,11 +238,18 @@ impl Request<'_> {
     /// its fields hold.
     pub fn needs_login(&self) -> bool {
         match self {
-            Request::Logout(_) | Request::Delete(_) | Request::Send(_) | Request::Deliver(_) => true,
+            Request::Logout(_)
+            | Request::Delete(_)
+            | Request::Send(_)
+            | Request::Deliver(_)
+            | Request::History(_)
+            | Request::Erase(_)
+            | Request::Passwd(_) => true,
             Request::Ack(ack) => ack.id != MessageId(0),
             Request::List(_)
             | Request::Create(_)
             | Request::Login(_)
+            | Request::Who(_)
             | Request::Status(_)
             | Request::Ping(_)
             | Request::Help(_)
@@ -221,9 +267,13 @@ impl Request<'_> {
             Request::Delete(_) => Ok(Checked::Delete),
             Request::Send(send) => send.check(),
             Request::Deliver(deliver) => Ok(Checked::Deliver { limit: deliver.limit }),
+            Request::History(history) => history.check(),
+            Request::Erase(erase) => Ok(erase.check()),
             Request::Ack(ack) => Ok(ack.check()),
+            Request::Who(who) => who.check(),
             Request::Status(_) => Ok(Checked::Status),
             Request::Ping(ping) => ping.check(),
+            Request::Passwd(passwd) => Ok(passwd.check()),
             Request::Help(_) => Ok(Checked::Help),
             Request::Quit(_) => Ok(Checked::Quit),
         }
@@ -240,9 +290,13 @@ impl fmt::Display for Request<'_> {
             Request::Delete(delete) => delete.fmt(f),
             Request::Send(send) => send.fmt(f),
             Request::Deliver(deliver) => deliver.fmt(f),
+            Request::History(history) => history.fmt(f),
+            Request::Erase(erase) => erase.fmt(f),
             Request::Ack(ack) => ack.fmt(f),
+            Request::Who(who) => who.fmt(f),
             Request::Status(status) => status.fmt(f),
             Request::Ping(ping) => ping.fmt(f),
+            Request::Passwd(passwd) => passwd.fmt(f),
             Request::Help(help) => help.fmt(f),
             Request::Quit(quit) => quit.fmt(f),
         }

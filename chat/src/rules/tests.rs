@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{MapStorage, Password, PasswordHash};
+use crate::{HistoryPage, MapStorage, Password, PasswordHash};
 
 /// A state and the next index: says commands as lines, as the log would hold them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,6 +78,8 @@ fn nobody_speaks_for_a_successor() {
         ("bob#2|5|ann|x", "err|NOT_LOGGED_IN"),
         ("bob#2|9|3|3-3", "err|NOT_LOGGED_IN"),
         ("bob#2|@k|5|ann|x", "err|NOT_LOGGED_IN"),
+        ("bob#2|8|3", "err|NOT_LOGGED_IN"),
+        ("bob#2|13|$hash", "err|NOT_LOGGED_IN"),
         ("bob#2|4", "err|NO_SUCH_USER"),
         ("carol#9|4", "err|NO_SUCH_USER"),
         ("carol#9|5|ann|x", "err|NOT_LOGGED_IN"),
@@ -113,6 +115,60 @@ fn an_ack_marks_what_was_shown_and_answers_with_its_id() {
     assert_eq!(world.effects, []);
     world.say("ann#1|5|bob|x");
     assert_eq!(world.waiting(2), [4, 12], "an ack of the future marked nothing of it");
+}
+
+#[test]
+fn an_erase_is_all_or_none_and_of_one_view() {
+    let mut world = two();
+    for text in ["3", "4", "5"] {
+        world.say(&format!("ann#1|5|bob|{text}"));
+    }
+    world.say("|1|cyd");
+    world.say("cyd#6|5|bob|7");
+    let view = |world: &World, account: u64| {
+        let Ok(ids) = world.state.history(AccountId(account), None, HistoryPage::After(MessageId(0)), 99);
+        ids.iter().map(|id| id.0).collect::<Vec<_>>()
+    };
+    let before = world.state.clone();
+    for line in ["ann#1|8|3,7", "ann#1|8|3,99", "ann#1|8|0", "ann#1|8|18446744073709551615", "cyd#6|8|3"] {
+        assert_eq!(world.say(line), "err|NO_SUCH_MESSAGE", "{line}");
+        assert_eq!(world.state, before, "{line}");
+    }
+    assert_eq!(world.say("bob#2|8|3,5,7"), "ok|erased|3");
+    assert_eq!((view(&world, 2), view(&world, 1), view(&world, 6)), (vec![4], vec![3, 4, 5], vec![7]));
+    assert_eq!(world.waiting(2), [4], "what is erased is not delivered any more");
+    assert_eq!(world.say("bob#2|8|3"), "err|NO_SUCH_MESSAGE", "once");
+    assert_eq!(world.say("ann#1|8|3,4,5"), "ok|erased|3");
+    assert_eq!((world.waiting(2), view(&world, 1)), (vec![4], vec![]), "the recipient keeps it");
+    assert_eq!(world.effects, []);
+}
+
+#[test]
+fn an_erase_under_a_key_is_done_once() {
+    let mut world = two();
+    world.say("ann#1|5|bob|3");
+    world.say("ann#1|5|bob|4");
+    assert_eq!(world.say("bob#2|@k|8|3"), "ok|erased|1");
+    let before = world.state.clone();
+    assert_eq!(world.say("bob#2|@k|8|3"), "ok|erased|1", "the first answer, though it is gone");
+    assert_eq!(world.say("bob#2|@k|8|4"), "err|KEY_REUSED");
+    assert_eq!(world.say("bob#2|@k|8|3,4"), "err|KEY_REUSED");
+    assert_eq!(world.say("bob#2|@l|8|3"), "err|NO_SUCH_MESSAGE");
+    assert_eq!(world.state, before);
+    assert_eq!(world.say("bob#2|@l|8|4"), "ok|erased|1", "a refused request leaves its key free");
+}
+
+#[test]
+fn a_password_is_replaced_and_first_given() {
+    let mut world = two();
+    let password = |world: &World, name: &str| {
+        let Ok(account) = world.state.account(&Name::from_stored(name));
+        account.expect("lives").password.expect("one is set").as_str().to_owned()
+    };
+    assert_eq!(world.say("bob#2|13|$new"), "ok|passwd");
+    assert_eq!(world.say("ann#1|13|$first"), "ok|passwd");
+    assert_eq!((password(&world, "bob"), password(&world, "ann")), ("$new".to_owned(), "$first".to_owned()));
+    assert_eq!(world.effects, [], "nobody is logged out");
 }
 
 #[test]
@@ -208,6 +264,9 @@ fn any_line() -> impl Strategy<Value = String> {
         1 => "(ann|bob|cyd)#[1-9]\\|4",
         8 => "(ann|bob|cyd)#[1-9]\\|(@[xy]\\|)?5\\|(ann|bob|cyd)\\|[hi]",
         4 => "(ann|bob|cyd)#[1-9]\\|(@[xy]\\|)?9\\|[1-9][0-9]?\\|[1-9]-[1-4][0-9]",
+        3 => "(ann|bob|cyd)#[1-9]\\|(@[xy]\\|)?8\\|[1-9],[1-3][0-9]",
+        3 => "(ann|bob|cyd)#[1-9]\\|(@[xy]\\|)?8\\|[1-9][0-9]?",
+        1 => "(ann|bob|cyd)#[1-9]\\|13\\|[$][xy]",
         2 => "\\|mark\\|[1-9]:[1-9]-[1-4][0-9];[1-9]:[1-9]-[1-9]",
     ]
 }
@@ -243,7 +302,9 @@ proptest! {
                 Outcome::Refused(_) => false,
                 Outcome::Created(id) => id.0 == world.index,
                 Outcome::Sent { id, .. } => id.0 == world.index,
-                Outcome::Deleted | Outcome::Acked(_) | Outcome::Marked => true,
+                Outcome::Deleted | Outcome::Erased(_) | Outcome::PasswordSet | Outcome::Acked(_) | Outcome::Marked => {
+                    true
+                }
             };
             if !made {
                 prop_assert_eq!(&world.state, &before, "{}", line);

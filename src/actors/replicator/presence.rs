@@ -4,7 +4,8 @@
 //! the same ordered link as everything else. So whoever asks the leader something after a login knows that the leader has
 //! heard of the login first. What a replica said is void when its link ends.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use chat::Name;
 
@@ -15,8 +16,8 @@ use crate::wire::Presence;
 #[derive(Debug, Default)]
 pub struct Online {
     /// How many sessions of this replica speak for each name.
-    here: HashMap<Name, u32>,
-    elsewhere: BTreeMap<ReplicaId, HashSet<Name>>,
+    here: BTreeMap<Name, u32>,
+    elsewhere: BTreeMap<ReplicaId, BTreeSet<Name>>,
 }
 
 impl Online {
@@ -61,6 +62,16 @@ impl Online {
         self.elsewhere.remove(&id);
     }
 
+    /// Names with a live session anywhere, greater than `after`, in ascending order, at most `limit`.
+    pub fn names(&self, after: Option<&Name>, limit: usize) -> Vec<Name> {
+        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let mut names: BTreeSet<&Name> = self.here.range::<Name, _>(range).map(|(name, _)| name).take(limit).collect();
+        for there in self.elsewhere.values() {
+            names.extend(there.range::<Name, _>(range).take(limit));
+        }
+        names.into_iter().take(limit).cloned().collect()
+    }
+
     /// Whether the (folded) name has a live session anywhere.
     pub fn is_online(&self, name: &str) -> bool {
         self.here.contains_key(name) || self.elsewhere.values().any(|there| there.contains(name))
@@ -85,6 +96,25 @@ mod tests {
         assert_eq!(online.leave(&name("bob")).map(|p| p.offline), Some(vec![name("bob")]));
         assert!(!online.is_online("bob"));
         assert!(online.leave(&name("bob")).is_none());
+    }
+
+    #[test]
+    fn names_go_on_after_one_and_stand_once() {
+        let mut online = Online::default();
+        for text in ["d", "a"] {
+            online.enter(&name(text));
+        }
+        online.heard(ReplicaId(2), Presence { online: vec![name("c"), name("a")], ..Presence::default() });
+        online.heard(ReplicaId(3), Presence { online: vec![name("b"), name("e")], ..Presence::default() });
+        let names = |after: Option<&str>, limit| {
+            let found = online.names(after.map(name).as_ref(), limit);
+            found.iter().map(Name::as_str).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(None, 9), "a b c d e");
+        assert_eq!(names(None, 2), "a b");
+        assert_eq!(names(Some("b"), 2), "c d");
+        assert_eq!(names(Some("bb"), 9), "c d e");
+        assert_eq!(names(Some("e"), 9), "");
     }
 
     #[test]

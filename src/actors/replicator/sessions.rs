@@ -77,6 +77,10 @@ impl Replicator {
                 let status = self.view.status(self.node.applied(), now, self.patience());
                 self.hub.answer(session, slot, Ok(Done::Status(Arc::new(status))));
             }
+            What::Who { after, limit } => {
+                let names = self.online.names(after.as_ref(), limit);
+                self.hub.answer(session, slot, Ok(Done::Who(names)));
+            }
         }
     }
 

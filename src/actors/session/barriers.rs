@@ -12,6 +12,8 @@ use chat::{
 
 use super::core::{Barrier, Core, Job, JobDone, Step};
 use super::delivery::Deliver;
+use super::limits::PAGE_BYTES;
+use super::printing::{History, Who};
 use super::requests::unknown;
 use crate::actors::messages::{Done, Entered, RetryLater, What};
 
@@ -56,6 +58,21 @@ impl Core {
                 let step = Step::Deliver(Deliver::new(limit));
                 self.set_barrier(Barrier { slot, key, arrived, cost, step });
             }
+            (Checked::History { with, page, limit }, Some(Speaker { id: account, .. })) => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let query = Query::History { account, with, page, limit, bytes_max: PAGE_BYTES };
+                let slot = self.ask(arrived, What::Read(query));
+                self.set_barrier(Barrier { slot, key, arrived, cost, step: Step::History(History::new(account)) });
+            }
+            (Checked::Who { regex }, _) => {
+                let slot = self.ask(arrived, Who::page(None));
+                self.set_barrier(Barrier { slot, key, arrived, cost, step: Step::Who(Who::new(regex)) });
+            }
+            (Checked::Passwd { new }, Some(speaker)) => {
+                let slot = self.next_slot();
+                self.turn.jobs.push((slot, Job::Hash(new)));
+                self.set_barrier(Barrier { slot, key, arrived, cost, step: Step::HashNew(speaker) });
+            }
             (checked, _) => unreachable!("{checked:?} is no barrier, or was checked to need a login"),
         }
     }
@@ -78,7 +95,7 @@ impl Core {
         }
     }
 
-    fn finish(&mut self, barrier: &Barrier, reply: &Reply<'_>) {
+    pub(super) fn finish(&mut self, barrier: &Barrier, reply: &Reply<'_>) {
         self.cost -= barrier.cost;
         reply.write(barrier.key.as_ref(), &mut self.turn.output);
     }
@@ -132,6 +149,11 @@ impl Core {
                 self.barrier = Some(barrier);
                 self.deliver_answered(answer);
             }
+            (Step::History(history), Ok(Done::Answer(answer))) => self.history_answered(barrier, history, answer),
+            (Step::Who(who), Ok(Done::Who(names))) => self.who_answered(barrier, who, &names),
+            (Step::Passwd(name), Ok(Done::Outcome(Outcome::PasswordSet))) => {
+                self.finish(&barrier, &Reply::Ok(Granted::Passwd { name: name.as_str() }));
+            }
             (step, done) => {
                 // Only a bug in this process can bring this about; the client is told what is true in any case.
                 debug_assert!(false, "{done:?} is no answer to {step:?}");
@@ -150,6 +172,10 @@ impl Core {
         let mut barrier = self.barrier.take().expect("the caller looked at it");
         match (std::mem::replace(&mut barrier.step, Step::List), done) {
             (Step::Hash(name), JobDone::Hash(hash)) => self.create(barrier, name, hash),
+            (Step::HashNew(speaker), JobDone::Hash(hash)) => {
+                let step = Step::Passwd(speaker.name.clone());
+                self.step(barrier, What::Write(Command::Passwd { speaker, password: hash }), step);
+            }
             (Step::Check(speaker), JobDone::Right) => self.enter(barrier, speaker, false),
             (Step::Check(_), JobDone::Wrong) => self.finish(&barrier, &Reply::err(ErrCode::WrongPassword)),
             (_, JobDone::SlowDown(pause)) => self.finish(&barrier, &slow_down(pause)),
@@ -217,8 +243,12 @@ pub(super) fn is_barrier(checked: &Checked) -> bool {
         | Checked::Login { .. }
         | Checked::Logout
         | Checked::Delete
-        | Checked::Deliver { .. } => true,
+        | Checked::Deliver { .. }
+        | Checked::History { .. }
+        | Checked::Who { .. }
+        | Checked::Passwd { .. } => true,
         Checked::Send { .. }
+        | Checked::Erase { .. }
         | Checked::Manual
         | Checked::Ack { .. }
         | Checked::Status

@@ -14,6 +14,7 @@ use super::SessionConfig;
 use super::delivery::{Deliver, Mailbox, Marking};
 use super::limits::{OUTPUT_BYTES_LOW, OUTPUT_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_OVERHEAD_BYTES, REQUESTS_MAX};
 use super::marks::Marks;
+use super::printing::{History, Who};
 use super::wire::Watch;
 use crate::actors::messages::{Ask, Done, News, RetryLater, Slot, What};
 
@@ -91,6 +92,7 @@ pub(super) enum State {
     Answered(Bytes),
     /// A `send` to this name.
     Send(Name),
+    Erase,
     Ack,
     Status,
 }
@@ -127,6 +129,11 @@ pub(super) enum Step {
         gone: bool,
     },
     Deliver(Deliver),
+    History(History),
+    Who(Who),
+    /// `passwd`: the new password is being hashed.
+    HashNew(Speaker),
+    Passwd(Name),
 }
 
 /// One connection.
@@ -346,6 +353,7 @@ impl Core {
                 break;
             }
         }
+        self.continue_printing();
         self.print_notes();
         self.continue_feed();
         self.end_if_answered();
@@ -393,7 +401,7 @@ impl Core {
         self.leave_mailbox();
         match self.barrier.as_deref_mut().map(|barrier| &mut barrier.step) {
             Some(Step::Delete { gone, .. }) => *gone = true,
-            Some(Step::Deliver(_)) => {
+            Some(Step::Deliver(_) | Step::History(_)) => {
                 self.finish_barrier(&Reply::err(chat::ErrCode::NotLoggedIn));
                 self.note_logged_out();
             }

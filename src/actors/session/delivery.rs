@@ -174,13 +174,15 @@ impl Core {
         }
     }
 
-    /// Whether lines of a `deliver` are out, or about to be, without its final line.
+    /// Whether lines of a reply are out, or about to be, without its final line.
     pub(super) fn is_printing(&self) -> bool {
         match self.barrier.as_ref().map(|barrier| &barrier.step) {
             Some(Step::Deliver(deliver)) => match deliver.step {
                 DeliverStep::Sync | DeliverStep::Feed => false,
                 DeliverStep::Page | DeliverStep::Asked { .. } | DeliverStep::Acknowledge { .. } => true,
             },
+            Some(Step::History(history)) => history.is_begun(),
+            Some(Step::Who(who)) => who.is_begun(),
             _ => false,
         }
     }

@@ -34,6 +34,7 @@ mod barriers;
 mod core;
 mod delivery;
 mod marks;
+mod printing;
 mod reader;
 mod requests;
 mod wire;
@@ -47,6 +48,8 @@ mod bench;
 mod core_tests;
 #[cfg(test)]
 mod delivery_tests;
+#[cfg(test)]
+mod printing_tests;
 #[cfg(test)]
 mod testkit;
 
@@ -105,6 +108,8 @@ pub mod limits {
     pub const PAGE_MESSAGES: usize = 256;
     /// Bytes at which a page of messages ends.
     pub const PAGE_BYTES: usize = 32 * 1024;
+    /// Names that a `who` looks at in one turn.
+    pub const WHO_PAGE_NAMES: usize = 256;
     /// After a refusal, marks and feeds are tried again after this.
     pub const RETRY_PAUSE: Duration = Duration::from_millis(500);
     /// How long a closed connection is still read, so that unread input does not reset it and take the last lines along.

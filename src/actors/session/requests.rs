@@ -1,6 +1,6 @@
 //! Requests: when each is begun, what it asks, and what it is answered.
 //!
-//! Two kinds. *Writes* (`send`, `ack`) and what touches nothing (`ping`, `help`, `status`) are begun as they come, many
+//! Two kinds. *Writes* (`send`, `erase`, `ack`) and what touches nothing (`ping`, `help`, `status`) are begun as they come, many
 //! at once; their replies wait in [`Core::begun`] for those before them. Everything else reads or changes what the
 //! connection is, and is a *barrier*: begun when all before it are answered, and nothing is begun beside it. So requests
 //! take effect in line order, whatever the Replicator does with reads and writes.
@@ -98,6 +98,9 @@ impl Core {
                 let state = State::Send(to.clone());
                 (What::Write(Command::Send { speaker, key: key.clone(), to, text }), state)
             }
+            (Checked::Erase { ids }, Some(speaker)) => {
+                (What::Write(Command::Erase { speaker, key: key.clone(), ids }), State::Erase)
+            }
             (Checked::Ack { id }, Some(speaker)) => {
                 self.turn_manual();
                 let ranges = self.mailbox.shown.ranges_up_to(id);
@@ -188,6 +191,7 @@ fn write_begun(out: &mut BytesMut, key: Option<&Key>, state: &State, result: Res
         (State::Send(to), Ok(Done::Outcome(Outcome::Sent { id, online }))) => {
             Reply::Ok(Granted::Sent { to: to.as_str(), id: *id, online: *online })
         }
+        (State::Erase, Ok(Done::Outcome(Outcome::Erased(count)))) => Reply::Ok(Granted::Erase { count: *count }),
         (State::Ack, Ok(Done::Outcome(Outcome::Acked(id)))) => Reply::Ok(Granted::Ack { id: *id }),
         (State::Status, Ok(Done::Status(status))) => {
             write_replicas(out, status);

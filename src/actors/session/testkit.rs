@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use chat::{
-    AccountId, Answer, Command, Effect, Framer, MapStorage, MessageId, Millis, Outcome, Password, PasswordHash, Query,
-    RetryCode, answer, apply,
+    AccountId, Answer, Command, Effect, Framer, MapStorage, MessageId, Millis, Name, Outcome, Password, PasswordHash,
+    Query, RetryCode, answer, apply,
 };
 
 use super::SessionConfig;
 use super::core::{Core, Job, JobDone};
 use crate::actors::messages::{Ask, ClusterStatus, Done, Entered, News, ReplicaStatus, RetryLater, SessionId, What};
+
+const ALL: usize = usize::MAX;
 
 pub(super) fn config() -> SessionConfig {
     let cluster_id = Arc::new(OnceLock::new());
@@ -71,6 +73,7 @@ impl Replica {
                 self.speakers.remove(&session);
                 Done::Left
             }
+            What::Who { after, limit } => Done::Who(self.online(after.as_ref(), limit)),
             What::Status => Done::Status(Arc::new(ClusterStatus {
                 replicas: vec![ReplicaStatus {
                     id: 1,
@@ -86,6 +89,18 @@ impl Replica {
                 spare: 0,
             })),
         }
+    }
+
+    fn online(&self, after: Option<&Name>, limit: usize) -> Vec<Name> {
+        let Answer::List { names, .. } = self.answer(&Query::List { regex: None, after: after.cloned(), limit: ALL })
+        else {
+            panic!("a list")
+        };
+        let speaks = |name: &Name| {
+            let Answer::Account(account) = self.answer(&Query::Account(name.clone())) else { panic!("an account") };
+            account.is_some_and(|account| self.speakers.values().any(|id| *id == account.id))
+        };
+        names.into_iter().filter(speaks).take(limit).collect()
     }
 
     fn answer(&self, query: &Query) -> Answer {
@@ -125,16 +140,21 @@ pub(super) fn word(what: &What) -> &'static str {
         What::Write(Command::Create { .. }) => "create",
         What::Write(Command::Delete { .. }) => "delete",
         What::Write(Command::Send { .. }) => "send",
+        What::Write(Command::Erase { .. }) => "erase",
+        What::Write(Command::Passwd { .. }) => "passwd",
         What::Write(Command::Ack { .. }) => "ack",
         What::Write(Command::Mark { .. }) => "mark?",
         What::Read(Query::Received { .. }) => "sync",
+        What::Read(Query::History { .. }) => "history",
         What::Read(_) => "read",
         What::ReadLocal(Query::Received { .. }) => "feed",
+        What::ReadLocal(Query::HistoryRest { .. }) => "rest",
         What::ReadLocal(_) => "page",
         What::Enter { .. } => "enter",
         What::Leave => "leave",
         What::Mark { .. } => "mark",
         What::Status => "status",
+        What::Who { .. } => "who",
     }
 }
 

@@ -166,6 +166,10 @@ fn final_in_words(last: &FinalLine) -> String {
         Done::Sent { to, id, online: false } => format!("stored for {to}, who is not online ({id})"),
         Done::Deliver { count, left: 0 } => format!("{count} delivered"),
         Done::Deliver { count, left } => format!("{count} delivered, {left} left"),
+        Done::History { count } => format!("{count} shown; `7|name|before` goes on to older ones"),
+        Done::Erase { count } => format!("{count} removed from your view"),
+        Done::Who { count } => format!("{count} online"),
+        Done::Passwd { name } => format!("{name} has a new password"),
         Done::Ack { id } => format!("acknowledged up to {id}"),
         Done::Status { replica, leader, term, survives } => {
             let leader = leader.map_or("no leader".to_owned(), |id| format!("replica {id} leads"));

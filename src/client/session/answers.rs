@@ -122,7 +122,7 @@ impl Session {
                 return self.trouble(code);
             }
             (Kind::Create(_), _, Some(Done::Login { name, .. })) => Some(Done::Create { name }),
-            (Kind::Passwd(_), Verdict::Ok, _) => Some(Done::Later("passwd")),
+            (Kind::Passwd(_), Verdict::Ok, _) => Some(Done::Passwd { name: &name }),
             (Kind::Delete, Verdict::Err(Some(ErrCode::NoSuchUser)), _) => Some(Done::Delete { name: &name }),
             _ => None,
         };
@@ -134,11 +134,7 @@ impl Session {
         self.careful = false;
         if let Some(done) = done {
             self.took_effect(&kind, done);
-            let last = match done {
-                Done::Later(word) => FinalLine::new(Done::Later(&format!("{word}|{name}"))),
-                done => FinalLine::new(done),
-            };
-            return self.finish(ticket, key, last);
+            return self.finish(ticket, key, FinalLine::new(done));
         }
         if last.verdict() == Verdict::Ok {
             self.mailbox.new_era(&name);

@@ -1,10 +1,16 @@
 //! The rules' storage, on SQLite. The trait says what each method does; here is only how.
 
-use chat::{Account, AccountId, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, Storage, Text};
-use rusqlite::params;
+use chat::limits::MESSAGE_ID_MAX;
+use chat::{
+    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Storage,
+    Text,
+};
+use rusqlite::{Connection, params};
 
 use super::StateStore;
-use super::rows::{self, ACCOUNT, AccountRow, MESSAGE};
+use super::hot::Hot;
+use super::rows::{self, ACCOUNT, AccountRow, FROM_RECIPIENT, FROM_SENDER, MESSAGE, NameId};
+use super::young::Young;
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -37,13 +43,14 @@ impl Storage for StateStore {
 
     fn insert_account(&mut self, account: &Account) -> Result<(), StorageError> {
         self.assert_open();
-        let sql = "INSERT INTO accounts (id, living, undelivered, keys, name, password, crc)
-                   VALUES (?1, 1, 0, 0, ?2, ?3, ?4)";
-        let row = AccountRow { account: account.clone(), living: true, undelivered: 0, keys: 0 };
-        let password = account.password.as_ref().map(|hash| hash.as_str());
-        let values = params![Num(account.id.0), account.name.as_str(), password, row.crc()];
+        let sql = "INSERT INTO accounts (id, living, undelivered, keys, name_id, name, password, crc)
+                   VALUES (?1, 1, 0, 0, ?2, ?3, ?4, ?5)";
+        let name_id = rows::name_id(&self.conn, &account.name)?.unwrap_or(NameId(account.id.0));
+        let row = AccountRow { account: account.clone(), living: true, undelivered: 0, keys: 0, name_id };
+        let password = account.password.as_ref().map(PasswordHash::as_str);
+        let values = params![Num(account.id.0), Num(name_id.0), account.name.as_str(), password, row.crc()];
         self.conn.prepare_cached(sql)?.execute(values)?;
-        self.hot.get_mut().born(account.clone());
+        self.hot.get_mut().born(account.clone(), name_id);
         Ok(())
     }
 
@@ -51,13 +58,26 @@ impl Storage for StateStore {
     fn remove_account(&mut self, account: &Account) -> Result<(), StorageError> {
         self.assert_open();
         self.young.part_with(&self.conn, account.id)?;
+        let name_id = self.hot.get_mut().name_id(&self.conn, account.id)?;
         let gone = Account { password: None, ..account.clone() };
-        let gone = AccountRow { account: gone, living: false, undelivered: 0, keys: 0 };
+        let gone = AccountRow { account: gone, living: false, undelivered: 0, keys: 0, name_id };
         let sql = "UPDATE accounts SET living = 0, undelivered = 0, keys = 0, password = NULL, crc = ?2 WHERE id = ?1";
         self.conn.prepare_cached(sql)?.execute(params![Num(account.id.0), gone.crc()])?;
         self.conn.prepare_cached("INSERT INTO purges (account) VALUES (?1)")?.execute([Num(account.id.0)])?;
         self.hot.get_mut().gone(account);
         self.purging = true;
+        Ok(())
+    }
+
+    fn set_password(&mut self, account: AccountId, password: &PasswordHash) -> Result<(), StorageError> {
+        self.assert_open();
+        let living = self.hot.get_mut().by_id(&self.conn, account)?.expect("the rules ask it of living accounts only");
+        living.row.account.password = Some(password.clone());
+        // Its crc is over the counters too, and those of the file may be older.
+        let sql = "UPDATE accounts SET password = ?2, undelivered = ?3, keys = ?4, crc = ?5 WHERE id = ?1";
+        let row = &living.row;
+        let values = params![Num(account.0), password.as_str(), Num(row.undelivered), Num(row.keys), row.crc()];
+        self.conn.prepare_cached(sql)?.execute(values)?;
         Ok(())
     }
 
@@ -71,7 +91,9 @@ impl Storage for StateStore {
     ) -> Result<(), StorageError> {
         self.assert_open();
         rows::insert_message(&self.conn, id, from, to, time, text)?;
-        self.young.add(id, from, to);
+        let hot = self.hot.get_mut();
+        let names = (hot.name_id(&self.conn, from)?, hot.name_id(&self.conn, to)?);
+        self.young.add(id, (from, names.0), (to, names.1));
         Ok(())
     }
 
@@ -123,6 +145,79 @@ impl Storage for StateStore {
         Ok(young + filed)
     }
 
+    fn history(
+        &self,
+        account: AccountId,
+        with: Option<&Name>,
+        page: HistoryPage,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, StorageError> {
+        let with = match with {
+            None => None,
+            Some(name) => match self.name_id(name)? {
+                None => return Ok(Vec::new()),
+                some => some,
+            },
+        };
+        if self.hot.borrow_mut().by_id(&self.conn, account)?.is_none() {
+            return Ok(Vec::new());
+        }
+        match page {
+            HistoryPage::After(_) => {
+                let mut ids = self.filed_history(account, with, page, limit)?;
+                ids.extend(self.young.history(account, with, page, limit - ids.len()));
+                Ok(ids)
+            }
+            HistoryPage::Before(_) => {
+                let mut ids = self.young.history(account, with, page, limit);
+                ids.extend(self.filed_history(account, with, page, limit - ids.len())?);
+                ids.reverse();
+                Ok(ids)
+            }
+        }
+    }
+
+    fn in_view(&self, account: AccountId, id: MessageId) -> Result<Option<Message>, StorageError> {
+        if self.hot.borrow_mut().by_id(&self.conn, account)?.is_none() || !self.views(account.0, id.0)? {
+            return Ok(None);
+        }
+        let mut statement = self.conn.prepare_cached(&format!("SELECT {MESSAGE} FROM messages WHERE id = ?1"))?;
+        let mut found = statement.query([Num(id.0)])?;
+        let row = found.next()?.map(rows::message).transpose()?;
+        let Some(row) = row.filter(|row| row.id == id.0 && [row.sender, row.recipient].contains(&account.0)) else {
+            return Err(rows::damaged(format!("message {id} is missing in the history of account {account}")));
+        };
+        let mut hot = self.hot.borrow_mut();
+        let from = hot.name(&self.conn, AccountId(row.sender))?;
+        let to = hot.name(&self.conn, AccountId(row.recipient))?;
+        Ok(Some(row.named(from, to)))
+    }
+
+    fn erase(&mut self, account: AccountId, id: MessageId) -> Result<(), StorageError> {
+        self.assert_open();
+        let mut statement = self.conn.prepare_cached(&format!("SELECT {MESSAGE} FROM messages WHERE id = ?1"))?;
+        let mut found = statement.query([Num(id.0)])?;
+        let Some(row) = found.next()?.map(rows::message).transpose()? else {
+            return Err(rows::damaged(format!("message {id} is missing in the history of account {account}")));
+        };
+        let other = row.other(account.0);
+        let waits = match self.young.erase(account.0, id.0) {
+            Some(waited) => row.waiting && !waited,
+            None => {
+                let name = self.hot.get_mut().name_id(&self.conn, AccountId(other))?;
+                unfile(&self.conn, self.hot.get_mut(), account, name, id)?;
+                row.waiting
+            }
+        };
+        if other == account.0 || !has_view(&self.conn, &self.young, other, id.0)? {
+            self.conn.prepare_cached("DELETE FROM messages WHERE id = ?1")?.execute([Num(id.0)])?;
+        } else {
+            let from = if row.sender == account.0 { FROM_SENDER } else { FROM_RECIPIENT };
+            rows::erase(&self.conn, &row, from, waits)?;
+        }
+        Ok(())
+    }
+
     fn key(&self, account: AccountId, key: &Key) -> Result<Option<KeyMemory>, StorageError> {
         if self.hot.borrow_mut().by_id(&self.conn, account)?.is_none_or(|living| living.row.keys == 0) {
             return Ok(None);
@@ -154,11 +249,104 @@ impl Storage for StateStore {
     }
 }
 
+/// Whether a message is in a view, of an account that lives or of one whose rows are still there.
+fn has_view(conn: &Connection, young: &Young, account: u64, id: u64) -> Result<bool, StorageError> {
+    if id > MESSAGE_ID_MAX {
+        return Ok(false);
+    }
+    if young.has(account, id) {
+        return Ok(true);
+    }
+    let sql = "SELECT 1 FROM views WHERE account = ?1 AND id = ?2";
+    Ok(conn.prepare_cached(sql)?.exists([Num::bound(account), Num::bound(id)])?)
+}
+
+/// Takes a message that is in the tables out of a view, and out of the inbox.
+fn unfile(
+    conn: &Connection,
+    hot: &mut Hot,
+    account: AccountId,
+    other: NameId,
+    id: MessageId,
+) -> Result<(), StorageError> {
+    let (view, talk) = (
+        "DELETE FROM views WHERE account = ?1 AND id = ?2",
+        "DELETE FROM talks WHERE account = ?1 AND name_id = ?2 AND id = ?3",
+    );
+    let taken = conn.prepare_cached(view)?.execute([Num(account.0), Num(id.0)])?
+        + conn.prepare_cached(talk)?.execute([Num(account.0), Num(other.0), Num(id.0)])?;
+    if taken != 2 {
+        return Err(rows::damaged(format!("message {id} is half in the view of account {account}")));
+    }
+    let sql = "DELETE FROM inbox WHERE account = ?1 AND id = ?2";
+    if conn.prepare_cached(sql)?.execute([Num(account.0), Num(id.0)])? == 0 {
+        return Ok(());
+    }
+    let living = hot.by_id(conn, account)?.expect("the rules erase for living accounts only");
+    let Some(left) = living.row.undelivered.checked_sub(1) else {
+        return Err(rows::damaged(format!("account {account} has more undelivered messages than were counted")));
+    };
+    living.count(|undelivered, _| *undelivered = left);
+    Ok(())
+}
+
 fn beyond(after: MessageId) -> IdRange {
     IdRange::new(MessageId(after.0.saturating_add(1)), MessageId(u64::MAX))
 }
 
 impl StateStore {
+    /// Which name it is, if any account ever had it.
+    fn name_id(&self, name: &Name) -> Result<Option<NameId>, StorageError> {
+        if let Some(living) = self.hot.borrow_mut().by_name(&self.conn, name)? {
+            return Ok(Some(living.row.name_id));
+        }
+        rows::name_id(&self.conn, name)
+    }
+
+    /// Whether the message is in the account's view.
+    fn views(&self, account: u64, id: u64) -> Result<bool, StorageError> {
+        has_view(&self.conn, &self.young, account, id)
+    }
+
+    /// The part of a history that is in the tables, in the order of [`Young::history`].
+    fn filed_history(
+        &self,
+        account: AccountId,
+        with: Option<NameId>,
+        page: HistoryPage,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, StorageError> {
+        // A row of `talks` that its view does not have is damage.
+        let sql = match (with, page) {
+            (None, HistoryPage::Before(_)) => {
+                "SELECT id, 1 FROM views WHERE account = ?1 AND ?2 IS NULL AND id < ?3 ORDER BY id DESC LIMIT ?4"
+            }
+            (None, HistoryPage::After(_)) => {
+                "SELECT id, 1 FROM views WHERE account = ?1 AND ?2 IS NULL AND id > ?3 ORDER BY id LIMIT ?4"
+            }
+            (Some(_), HistoryPage::Before(_)) => {
+                "SELECT id, EXISTS (SELECT 1 FROM views WHERE account = ?1 AND views.id = talks.id) FROM talks
+                 WHERE account = ?1 AND name_id = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
+            }
+            (Some(_), HistoryPage::After(_)) => {
+                "SELECT id, EXISTS (SELECT 1 FROM views WHERE account = ?1 AND views.id = talks.id) FROM talks
+                 WHERE account = ?1 AND name_id = ?2 AND id > ?3 ORDER BY id LIMIT ?4"
+            }
+        };
+        let (HistoryPage::Before(bound) | HistoryPage::After(bound)) = page;
+        let (name, limit) = (with.map(|name| Num(name.0)), Num::bound(limit as u64));
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let found = statement.query_map(params![Num(account.0), name, Num::bound(bound.0), limit], |row| {
+            Ok((MessageId(row.get::<_, Num>(0)?.0), row.get::<_, bool>(1)?))
+        })?;
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        if found.iter().all(|(_, is_viewed)| *is_viewed) {
+            Ok(found.into_iter().map(|(id, _)| id).collect())
+        } else {
+            Err(rows::damaged(format!("the history of account {account} is not that of its view")))
+        }
+    }
+
     /// How many of the account's undelivered messages are in the table.
     fn in_inbox(&self, account: AccountId) -> Result<u64, StorageError> {
         Ok(self.hot.borrow_mut().by_id(&self.conn, account)?.map_or(0, |living| living.row.undelivered))

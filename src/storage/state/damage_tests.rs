@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use chat::{Account, AccountId, IdRange, Key, KeyMemory, MessageId, Millis, Name, PasswordHash, Storage as _, Text};
+use chat::{
+    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, MessageId, Millis, Name, PasswordHash, Storage as _, Text,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -65,11 +67,17 @@ fn read(dir: &Path) -> Result<(), StorageError> {
         names.push(name.clone());
         true
     })?;
-    let mut mail = Vec::new();
+    let (mut mail, mut past) = (Vec::new(), Vec::new());
     for name in &names {
         let account =
             state.account(name)?.ok_or_else(|| StorageError::corrupt("state.db", "a name without account"))?;
         state.key(account.id, &key())?;
+        for with in [None, Some("ann"), Some("bob"), Some("cyd")] {
+            let with = with.map(|typed| Name::fold(typed).expect("a name"));
+            for id in state.history(account.id, with.as_ref(), HistoryPage::After(MessageId(0)), 9)? {
+                past.extend(state.in_view(account.id, id)?);
+            }
+        }
         mail.extend(state.received(account.id, MessageId(0), 9)?);
         mail.extend(state.undelivered(account.id, MessageId(0), 9)?);
     }
@@ -81,6 +89,8 @@ fn read(dir: &Path) -> Result<(), StorageError> {
     state.commit()?;
     let seen: Vec<u64> = mail.iter().map(|message| message.id.0).collect();
     assert_eq!(seen, [10, 12, 12, 11, 11], "nothing is lost where nothing is said");
+    let seen: Vec<u64> = past.iter().map(|message| message.id.0).collect();
+    assert_eq!(seen, [10, 11, 12, 10, 11, 12, 10, 11, 10, 11], "nor of the histories");
     Ok(())
 }
 
@@ -110,6 +120,8 @@ fn a_changed_cell_is_damage_and_never_shown() {
         "UPDATE messages SET time = -1 WHERE id = 11",
         "UPDATE messages SET waiting = 0 WHERE id = 11",
         "UPDATE messages SET waiting = waiting + 2 WHERE id = 11",
+        "UPDATE messages SET erased = 2 WHERE id = 11",
+        "UPDATE messages SET erased = 300 WHERE id = 11",
         "UPDATE messages SET id = 13 WHERE id = 11",
         "UPDATE messages SET crc = crc + 1 WHERE id = 11",
         "UPDATE accounts SET name = 'bos' WHERE id = 2",
@@ -117,6 +129,8 @@ fn a_changed_cell_is_damage_and_never_shown() {
         "UPDATE accounts SET password = '$argon2id$' WHERE id = 2",
         "UPDATE accounts SET password = NULL WHERE id = 2",
         "UPDATE accounts SET undelivered = 4096 WHERE id = 2",
+        "UPDATE accounts SET name_id = 1 WHERE id = 2",
+        "UPDATE accounts SET name_id = 2 WHERE id = 3",
         "UPDATE keys SET outcome = 'ok|marketh'",
         "UPDATE keys SET request = 78",
         "UPDATE meta SET applied = 8",
@@ -145,6 +159,8 @@ fn a_key_row_that_leads_elsewhere_is_damage() {
         "UPDATE views SET id = 13 WHERE id = 11 AND account = 2",
         "UPDATE views SET received = 1 WHERE id = 11 AND account = 1",
         "UPDATE inbox SET id = 10 WHERE id = 11",
+        "UPDATE talks SET id = 12 WHERE id = 11 AND account = 2",
+        "UPDATE talks SET id = 13 WHERE id = 11 AND account = 2",
     ];
     for sql in changes {
         let dir = lived(true);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use chat::{Account, AccountId, Name};
 use rusqlite::{Connection, params};
 
-use super::rows::{self, ACCOUNT, AccountRow};
+use super::rows::{self, ACCOUNT, AccountRow, NameId};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -71,8 +71,17 @@ impl Hot {
     }
 
     /// A new account, already in the file.
-    pub fn born(&mut self, account: Account) {
-        self.keep(AccountRow { account, living: true, undelivered: 0, keys: 0 });
+    pub fn born(&mut self, account: Account, name_id: NameId) {
+        self.keep(AccountRow { account, living: true, undelivered: 0, keys: 0, name_id });
+    }
+
+    /// The name of an account, living or gone, as a number.
+    pub fn name_id(&mut self, conn: &Connection, id: AccountId) -> Result<NameId, StorageError> {
+        if let Some(living) = self.by_id.get(&id) {
+            return Ok(living.row.name_id);
+        }
+        let row = rows::account_by_id(conn, id)?;
+        Ok(row.ok_or_else(|| rows::damaged(format!("account {id} is missing")))?.name_id)
     }
 
     /// The account is gone.

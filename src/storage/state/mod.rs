@@ -7,7 +7,7 @@
 //! - After an error and [`StateStore::rollback`] the state is as at `begin`, in memory too: the same entries may be
 //!   applied again.
 //! - Memory does not grow with history, nor with the size of a mailbox. The rows of the newest messages are kept in it
-//!   until they can be written together (see `young`): some 12 MB, read back in a moment at the start.
+//!   until they can be written together (see `young`): some 20 MB, read back in a moment at the start.
 //! - A damaged row is never shown: each row is checked against its crc when it is read (see `rows`). What SQLite itself
 //!   finds is [`StorageError::Corrupt`] after [`StorageError::of_state`]. The state is then derived again from the log.
 //!

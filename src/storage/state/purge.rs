@@ -28,6 +28,8 @@ pub(super) fn step(conn: &Connection, young: &Young) -> Result<bool, StorageErro
     let mut taken = messages(conn, young, account)?;
     for sql in [
         "DELETE FROM inbox WHERE account = ?1 AND id IN (SELECT id FROM inbox WHERE account = ?1 LIMIT ?2)",
+        "DELETE FROM talks WHERE account = ?1 AND (name_id, id) IN
+         (SELECT name_id, id FROM talks WHERE account = ?1 LIMIT ?2)",
         "DELETE FROM keys WHERE account = ?1 AND key IN (SELECT key FROM keys WHERE account = ?1 LIMIT ?2)",
     ] {
         taken += conn.prepare_cached(sql)?.execute(params![account, PURGE_ROWS as i64])?;

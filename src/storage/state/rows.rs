@@ -6,8 +6,9 @@
 //!   [`StorageError::Corrupt`]: it is never a panic, and never shown.
 //!
 //! # Left out
-//! Rows that are nothing but keys (`views`, `inbox`, `purges`, the indexes). They are checked against the rows that they
-//! lead to; one that leads nowhere any more can be missed.
+//! Rows that are nothing but keys (`views`, `talks`, `inbox`, `purges`, the indexes). They are checked against the rows that they
+//! lead to; one that leads nowhere any more can be missed, and one of `talks` can lead to a message of the same view with
+//! somebody else.
 
 use chat::{Account, AccountId, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Text};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -54,6 +55,10 @@ fn cells<T>(read: rusqlite::Result<T>, which: &str) -> Result<T, StorageError> {
 
 // --- accounts ------------------------------------------------------------------------------------------------
 
+/// A name that accounts have had, one after the other: the id of the first of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NameId(pub u64);
+
 /// What the row of an account says.
 #[derive(Clone, Debug)]
 pub(super) struct AccountRow {
@@ -61,17 +66,19 @@ pub(super) struct AccountRow {
     pub living: bool,
     pub undelivered: u64,
     pub keys: u64,
+    pub name_id: NameId,
 }
 
 /// What [`account`] reads.
-pub(super) const ACCOUNT: &str = "id, living, undelivered, keys, name, password, crc";
+pub(super) const ACCOUNT: &str = "id, living, undelivered, keys, name_id, name, password, crc";
 
 impl AccountRow {
     /// The crc that belongs to it.
     pub fn crc(&self) -> u32 {
         let Account { id, name, password } = &self.account;
         let password = password.as_ref().map(PasswordHash::as_str);
-        let numbers = [id.0, self.living.into(), self.undelivered, self.keys, password.is_some().into()];
+        let flags = u64::from(self.living) | u64::from(password.is_some()) << 1;
+        let numbers = [id.0, flags, self.undelivered, self.keys, self.name_id.0];
         crc(&numbers, &[name.as_str(), password.unwrap_or_default()])
     }
 }
@@ -86,35 +93,55 @@ pub(super) fn account_by_id(conn: &Connection, id: AccountId) -> Result<Option<A
 /// The account that a row holds.
 pub(super) fn account(row: &Row<'_>) -> Result<AccountRow, StorageError> {
     let read = || {
-        let password = row.get_ref(5)?.as_str_or_null()?;
-        let (id, living, name) = (number(row, 0)?, flag(row, 1)?, row.get_ref(4)?.as_str()?);
-        let (undelivered, keys) = (number(row, 2)?, number(row, 3)?);
-        let sum = crc(
-            &[id, living.into(), undelivered, keys, password.is_some().into()],
-            &[name, password.unwrap_or_default()],
-        );
+        let password = row.get_ref(6)?.as_str_or_null()?;
+        let (id, living, name) = (number(row, 0)?, flag(row, 1)?, row.get_ref(5)?.as_str()?);
+        let (undelivered, keys, name_id) = (number(row, 2)?, number(row, 3)?, number(row, 4)?);
+        let flags = u64::from(living) | u64::from(password.is_some()) << 1;
+        let sum = crc(&[id, flags, undelivered, keys, name_id], &[name, password.unwrap_or_default()]);
         // Before anything is made of the texts.
-        let account = (row.get::<_, u32>(6)? == sum).then(|| Account {
+        let account = (row.get::<_, u32>(7)? == sum).then(|| Account {
             id: AccountId(id),
             name: Name::from_stored(name),
             password: password.map(PasswordHash::from_stored),
         });
-        Ok((id, account.map(|account| AccountRow { account, living, undelivered, keys })))
+        let name_id = NameId(name_id);
+        Ok((id, account.map(|account| AccountRow { account, living, undelivered, keys, name_id })))
     };
     let (id, account) = cells(read(), "an account")?;
     account.ok_or_else(|| damaged(format!("the checksum of account {id} does not match")))
 }
 
+/// Which name it is, if any account ever had it.
+pub(super) fn name_id(conn: &Connection, name: &Name) -> Result<Option<NameId>, StorageError> {
+    let sql = format!("SELECT {ACCOUNT} FROM accounts INDEXED BY all_names WHERE name = ?1 ORDER BY id LIMIT 1");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut found = statement.query([name.as_str()])?;
+    let Some(first) = found.next()?.map(account).transpose()? else {
+        return Ok(None);
+    };
+    if first.account.name == *name && first.name_id.0 == first.account.id.0 {
+        Ok(Some(first.name_id))
+    } else {
+        Err(damaged(format!("account {} is not the first of its name", first.account.id)))
+    }
+}
+
 // --- messages ------------------------------------------------------------------------------------------------
 
 /// What [`message`] reads.
-pub(super) const MESSAGE: &str = "id, waiting, sender, recipient, time, text, crc";
+pub(super) const MESSAGE: &str = "id, waiting, erased, sender, recipient, time, text, crc";
+
+/// A bit of `erased`: it is in the sender's view no more.
+pub(super) const FROM_SENDER: u8 = 1;
+/// A bit of `erased`: it is in the recipient's view no more.
+pub(super) const FROM_RECIPIENT: u8 = 2;
 
 /// What the row of a message says.
 #[derive(Debug)]
 pub(super) struct MessageRow<'a> {
     pub id: u64,
     pub waiting: bool,
+    pub erased: u8,
     pub sender: u64,
     pub recipient: u64,
     pub time: Millis,
@@ -136,9 +163,9 @@ pub(super) fn insert_message(
     time: Millis,
     text: &Text,
 ) -> Result<(), StorageError> {
-    let sql =
-        "INSERT INTO messages (id, waiting, sender, recipient, time, text, crc) VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6)";
-    let sealed = seal(crc(&[id.0, from.0, to.0, time.0], &[text.as_str()]), true);
+    let sql = "INSERT INTO messages (id, waiting, erased, sender, recipient, time, text, crc)
+         VALUES (?1, 1, 0, ?2, ?3, ?4, ?5, ?6)";
+    let sealed = seal(crc(&[id.0, 0, from.0, to.0, time.0], &[text.as_str()]), true);
     let row = params![Num(id.0), Num(from.0), Num(to.0), Num(time.0), text.as_str(), sealed];
     conn.prepare_cached(sql)?.execute(row)?;
     Ok(())
@@ -159,23 +186,42 @@ pub(super) fn message<'r>(row: &'r Row<'_>) -> Result<MessageRow<'r>, StorageErr
         let message = MessageRow {
             id: number(row, 0)?,
             waiting: flag(row, 1)?,
-            sender: number(row, 2)?,
-            recipient: number(row, 3)?,
-            time: Millis(number(row, 4)?),
-            text: row.get_ref(5)?.as_str()?,
+            erased: row.get(2)?,
+            sender: number(row, 3)?,
+            recipient: number(row, 4)?,
+            time: Millis(number(row, 5)?),
+            text: row.get_ref(6)?.as_str()?,
         };
-        Ok((message, row.get::<_, i64>(6)?))
+        Ok((message, row.get::<_, i64>(7)?))
     };
     let (message, sealed) = cells(read(), "a message")?;
-    let crc = crc(&[message.id, message.sender, message.recipient, message.time.0], &[message.text]);
-    if sealed == seal(crc, message.waiting) {
+    if sealed == seal(message.crc(), message.waiting) {
         Ok(message)
     } else {
         Err(damaged(format!("the checksum of message {} does not match", message.id)))
     }
 }
 
+/// Takes a message out of the view of one of the two who have it. It waits no more, if `waits` says so.
+pub(super) fn erase(conn: &Connection, message: &MessageRow<'_>, from: u8, waits: bool) -> Result<(), StorageError> {
+    let erased = MessageRow { erased: message.erased | from, ..*message };
+    let sql = "UPDATE messages SET erased = ?2, waiting = ?3, crc = ?4 WHERE id = ?1";
+    let row = params![Num(message.id), erased.erased, waits, seal(erased.crc(), waits)];
+    conn.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
 impl MessageRow<'_> {
+    fn crc(&self) -> u32 {
+        let Self { id, waiting: _, erased, sender, recipient, time, text } = self;
+        crc(&[*id, (*erased).into(), *sender, *recipient, time.0], &[text])
+    }
+
+    /// Who has it beside this account: the same, where it is a message to oneself.
+    pub fn other(&self, account: u64) -> u64 {
+        if self.sender == account { self.recipient } else { self.sender }
+    }
+
     /// As the rules know it.
     pub fn named(self, from: Name, to: Name) -> Message {
         Message { id: MessageId(self.id), from, to, time: self.time, text: Text::from_stored(self.text) }

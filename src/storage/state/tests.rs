@@ -6,7 +6,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use chat::{
-    AccountId, Command, Effect, IdRange, Key, MessageId, Name, PasswordHash, Query, Shown, Speaker, Storage as _, Text,
+    AccountId, Command, Effect, HistoryPage, IdRange, Key, MessageId, MessageIds, Name, PasswordHash, Query, Shown,
+    Speaker, Storage as _, Text,
 };
 use fastrand::Rng;
 use tempfile::TempDir;
@@ -127,7 +128,12 @@ impl Script {
                 Command::Create { name: self.name(), password }
             }
             12..15 => Command::Delete { speaker },
-            15..75 => {
+            15..17 => {
+                let hash = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ${}", self.rng.u16(..));
+                Command::Passwd { speaker, password: PasswordHash::new(&hash).expect("a hash") }
+            }
+            17..30 => Command::Erase { ids: self.ids(model, &speaker), speaker, key },
+            30..75 => {
                 let text = Text::new(&format!("text {}|é", self.rng.u16(..))).expect("a text");
                 Command::Send { speaker, key, to: self.name(), text }
             }
@@ -152,6 +158,16 @@ impl Script {
         let living = model.account(&name).expect("a map does not fail");
         let id = living.map_or(AccountId(self.rng.u64(1..9)), |account| account.id);
         Speaker { name, id }
+    }
+
+    /// Some of the speaker's messages, mostly new ones, and now and then one of another.
+    fn ids(&mut self, model: &MapMachine, speaker: &Speaker) -> MessageIds {
+        let page = HistoryPage::Before(MessageId(model.applied().0 - self.rng.u64(..=model.applied().0.min(80))));
+        let mut ids = model.history(speaker.id, None, page, self.rng.usize(1..4)).expect("a map does not fail");
+        if ids.is_empty() || self.rng.u8(..10) == 0 {
+            ids.push(MessageId(self.rng.u64(..=model.applied().0)));
+        }
+        MessageIds::new(ids).expect("at least one")
     }
 
     fn ranges(&mut self, newest: u64) -> Vec<IdRange> {
@@ -198,6 +214,14 @@ fn compare(model: &MapMachine, state: &StateStore) {
         }
         for after in [MessageId(0), middle, MessageId(u64::MAX)] {
             same(Query::Received { account: account.id, after, limit: 1_000, bytes_max: usize::MAX });
+        }
+        for with in NAMES.iter().map(|typed| Some(name(typed))).chain([None]) {
+            for page in
+                [HistoryPage::Before(MessageId(u64::MAX)), HistoryPage::Before(middle), HistoryPage::After(middle)]
+            {
+                let (account, with) = (account.id, with.clone());
+                same(Query::History { account, with, page, limit: 40, bytes_max: usize::MAX });
+            }
         }
         for n in 0..30 {
             let key = Key::new(&format!("k{n}")).expect("a key");
@@ -272,6 +296,8 @@ fn assert_tidy(state: &StateStore) {
         "accounts WHERE living = 1 AND keys <> (SELECT count(*) FROM keys WHERE account = accounts.id)",
         "views WHERE account NOT IN (SELECT id FROM accounts WHERE living = 1)",
         "inbox WHERE NOT EXISTS (SELECT 1 FROM views WHERE account = inbox.account AND id = inbox.id AND received = 1)",
+        "talks WHERE NOT EXISTS (SELECT 1 FROM views WHERE account = talks.account AND id = talks.id)",
+        "views WHERE NOT EXISTS (SELECT 1 FROM talks WHERE account = views.account AND id = views.id)",
         "keys WHERE account NOT IN (SELECT id FROM accounts WHERE living = 1)",
         "messages WHERE id NOT IN (SELECT id FROM views)",
         "purges",
@@ -403,11 +429,51 @@ fn what_a_deleted_account_leaves_goes_in_steps() {
     }
     assert_eq!(count(&state, "views WHERE account = 1"), 0);
     assert_eq!(count(&state, "inbox WHERE account = 1"), 0);
+    assert_eq!(count(&state, "talks WHERE account = 1"), 0);
     assert_eq!(count(&state, "messages"), 1_500, "what bob received stays");
     let bobs = state.received(bob.id, MessageId(0), 9_999).expect("it answers");
     assert_eq!(bobs.len(), 1_500);
     let first = state.received(bob.id, MessageId(0), 1).expect("it answers").pop().expect("one");
     assert_eq!(first.from, ann.name, "under the name of who is gone");
+}
+
+/// What is in memory is read back from the messages: they must say what was erased.
+#[test]
+fn what_was_erased_while_it_was_young_stays_erased() {
+    let dir = dir();
+    let mut state = StateStore::open(dir.path(), ME, "plainsong").expect("the state opens");
+    let account = |id, typed| chat::Account { id: AccountId(id), name: name(typed), password: None };
+    let (ann, bob) = (account(1, "ann"), account(2, "bob"));
+    state.begin().expect("it begins");
+    state.insert_account(&ann).expect("it is inserted");
+    state.insert_account(&bob).expect("it is inserted");
+    for (id, from, to) in [(10, &ann, &bob), (11, &ann, &bob), (12, &ann, &bob), (13, &ann, &ann)] {
+        let text = Text::new("x").expect("a text");
+        state.insert_message(MessageId(id), from.id, to.id, chat::Millis(5), &text).expect("it is inserted");
+    }
+    for (account, id) in [(&ann, 10), (&bob, 11), (&ann, 12), (&bob, 12), (&ann, 13)] {
+        state.erase(account.id, MessageId(id)).expect("it erases");
+    }
+    state.commit().expect("it commits");
+    for pace in [Pace::default(), Pace { messages_max: 1, rows_min: 100 }] {
+        drop(state);
+        state = StateStore::open(dir.path(), ME, "plainsong").expect("the state opens");
+        let newest = HistoryPage::Before(MessageId(u64::MAX));
+        let view = |of: &chat::Account, with: &chat::Account| {
+            let ids = state.history(of.id, Some(&with.name), newest, 9).expect("it answers");
+            assert_eq!(state.history(of.id, None, newest, 9).expect("it answers"), ids);
+            ids.iter().map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!((view(&ann, &bob), view(&bob, &ann)), (vec![11], vec![10]));
+        assert_eq!(state.undelivered_count(bob.id).expect("it answers"), 1);
+        let rows: i64 = state.conn.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).expect("a number");
+        assert_eq!(rows, 2, "what is in no view is nowhere");
+        state.young.pace = pace;
+        state.begin().expect("it begins");
+        state.commit().expect("it commits");
+    }
+    assert_eq!(state.young.filed().to, 11, "all is in the tables");
+    assert_tidy(&state);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use plainsong::machine::Applied;
 
 pub use history::{History, Token};
 pub use ledger::Ledger;
-pub use model::{Fate, Model};
+pub use model::{Fate, Model, Past};
 pub use requests::Requests;
 pub use service::Service;
 

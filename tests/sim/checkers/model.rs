@@ -2,7 +2,7 @@
 //!
 //! It keeps every account and message that ever was with the index at which it came and went, so that it can say what
 //! a read at any index must show. The requests that clients make carry their number (`m17` as a text, `a17` as an ack's
-//! key, `$sim$17` as a password's hash), so that each effect is told from every other.
+//! key, `e17` as an erase's, `$sim$17` as a password's hash), so that each effect is told from every other.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,6 +25,8 @@ pub enum Res {
     Created(u64),
     Deleted,
     Sent { id: u64, online: bool },
+    Erased(u64),
+    PasswordSet,
     Acked(u64),
     Marked,
     Refused(&'static str),
@@ -39,6 +41,8 @@ impl Res {
             (Res::Sent { id: mine, online: here }, chat::Outcome::Sent { id, online }) => {
                 (*mine, *here) == (id.0, *online)
             }
+            (Res::Erased(mine), chat::Outcome::Erased(count)) => mine == count,
+            (Res::PasswordSet, chat::Outcome::PasswordSet) => true,
             (Res::Acked(mine), chat::Outcome::Acked(id)) => *mine == id.0,
             (Res::Refused(code), chat::Outcome::Refused(refusal)) => refusal.code.to_string() == *code,
             _ => false,
@@ -53,6 +57,19 @@ pub struct Mail {
     pub text: String,
     /// From this index on it is not undelivered any more.
     delivered: u64,
+    /// From this index on its recipient does not see it any more.
+    erased: u64,
+}
+
+/// One message that an account sent or got.
+#[derive(Clone, Debug)]
+pub struct Past {
+    pub id: u64,
+    pub text: String,
+    /// The name of the other, or its own.
+    pub with: String,
+    /// From this index on its owner does not see it any more.
+    erased: u64,
 }
 
 /// One account that lives or lived.
@@ -61,6 +78,9 @@ struct Owner {
     name: String,
     deleted: u64,
     mail: Vec<Mail>,
+    past: Vec<Past>,
+    /// Numbers of the requests that set one, and since when.
+    passwords: Vec<(u64, String)>,
     keys: HashMap<String, (String, Res)>,
 }
 
@@ -153,7 +173,14 @@ impl Model {
             return if before == same { res.clone() } else { Res::Refused("KEY_REUSED") };
         }
         let res = match words.split_once('|') {
-            Some(("5", send)) => self.send(index, online, send, effect),
+            Some(("5", send)) => self.send(index, id, online, send, effect),
+            Some(("8", ids)) => self.erase(index, id, key, ids, effect),
+            Some(("13", hash)) => {
+                let tag = hash.strip_prefix("$sim$").expect("a tag");
+                *effect = tag.parse().ok();
+                self.owners.get_mut(&id).expect("it lives").passwords.push((index, tag.to_owned()));
+                Res::PasswordSet
+            }
             Some(("9", ack)) => self.ack(index, id, key, ack, effect),
             _ => panic!("no such command: {command}"),
         };
@@ -170,7 +197,14 @@ impl Model {
         }
         *effect = tag.parse().ok();
         self.living.insert(name.to_owned(), index);
-        let owner = Owner { name: name.to_owned(), deleted: NEVER, mail: Vec::new(), keys: HashMap::new() };
+        let owner = Owner {
+            name: name.to_owned(),
+            deleted: NEVER,
+            mail: Vec::new(),
+            past: Vec::new(),
+            passwords: vec![(index, tag.to_owned())],
+            keys: HashMap::new(),
+        };
         self.owners.insert(index, owner);
         Res::Created(index)
     }
@@ -183,14 +217,33 @@ impl Model {
         Res::Deleted
     }
 
-    fn send(&mut self, index: u64, online: bool, send: &str, effect: &mut Option<usize>) -> Res {
+    fn send(&mut self, index: u64, from: u64, online: bool, send: &str, effect: &mut Option<usize>) -> Res {
         let (to, text) = send.split_once('|').expect("a name and a text");
-        let Some(owner) = self.living.get(to).and_then(|id| self.owners.get_mut(id)) else {
+        let Some(recipient) = self.living.get(to).copied() else {
             return Res::Refused("NO_SUCH_USER");
         };
+        let sender = self.owners[&from].name.clone();
+        for (owner, with) in [(from, to), (recipient, &sender)].into_iter().skip(usize::from(from == recipient)) {
+            let past = Past { id: index, text: text.to_owned(), with: with.to_owned(), erased: NEVER };
+            self.owners.get_mut(&owner).expect("it lives").past.push(past);
+        }
+        let owner = self.owners.get_mut(&recipient).expect("it lives");
         *effect = text.strip_prefix('m').and_then(|n| n.parse().ok());
-        owner.mail.push(Mail { id: index, text: text.to_owned(), delivered: NEVER });
+        owner.mail.push(Mail { id: index, text: text.to_owned(), delivered: NEVER, erased: NEVER });
         Res::Sent { id: index, online }
+    }
+
+    fn erase(&mut self, index: u64, id: u64, key: Option<&str>, ids: &str, effect: &mut Option<usize>) -> Res {
+        let ids: Vec<u64> = ids.split(',').map(|id| id.parse().expect("a number")).collect();
+        let owner = self.owners.get_mut(&id).expect("it lives");
+        let is_seen = |id: &u64| owner.past.iter().any(|past| past.id == *id && past.erased == NEVER);
+        if !ids.iter().all(is_seen) {
+            return Res::Refused("NO_SUCH_MESSAGE");
+        }
+        *effect = key.and_then(|k| k.strip_prefix('e')).and_then(|n| n.parse().ok());
+        owner.past.iter_mut().filter(|past| ids.contains(&past.id)).for_each(|past| past.erased = index);
+        owner.mail.iter_mut().filter(|mail| ids.contains(&mail.id)).for_each(|mail| mail.erased = index);
+        Res::Erased(ids.len() as u64)
     }
 
     fn ack(&mut self, index: u64, id: u64, key: Option<&str>, ack: &str, effect: &mut Option<usize>) -> Res {
@@ -230,10 +283,26 @@ impl Model {
         names
     }
 
-    /// The messages to an account, in order, delivered or not.
+    /// The messages to an account, in order, delivered or not, that it still sees.
     pub fn received(&self, account: u64, at: Index) -> impl Iterator<Item = &Mail> {
-        let owner = self.owners.get(&account).filter(|o| account <= at.0 && o.deleted > at.0);
-        owner.into_iter().flat_map(|o| &o.mail).take_while(move |mail| mail.id <= at.0)
+        let mail = self.owner(account, at).into_iter().flat_map(|o| &o.mail);
+        mail.take_while(move |mail| mail.id <= at.0).filter(move |mail| mail.erased > at.0)
+    }
+
+    /// All that an account sent and got, in order, and still sees.
+    pub fn past(&self, account: u64, at: Index) -> impl Iterator<Item = &Past> {
+        let past = self.owner(account, at).into_iter().flat_map(|o| &o.past);
+        past.take_while(move |past| past.id <= at.0).filter(move |past| past.erased > at.0)
+    }
+
+    /// The number of the request that set its password.
+    pub fn password(&self, account: u64, at: Index) -> Option<&str> {
+        let passwords = &self.owner(account, at)?.passwords;
+        passwords.iter().rev().find(|(since, _)| *since <= at.0).map(|(_, tag)| tag.as_str())
+    }
+
+    fn owner(&self, account: u64, at: Index) -> Option<&Owner> {
+        self.owners.get(&account).filter(|o| account <= at.0 && o.deleted > at.0)
     }
 
     /// The undelivered ones.

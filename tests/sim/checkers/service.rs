@@ -11,6 +11,8 @@ pub const HANGS_MAX: Time = 3 * SECOND;
 /// Within this time of being whole and connected, a majority has committed something new. Clients that wait at a replica
 /// that is cut off need their whole timeout to move on.
 const PATIENCE: Time = 9 * SECOND;
+/// And so many fsyncs: a bad link may lose the votes that slow disks gave.
+const FSYNCS: Time = 20;
 /// So many terms a second are too many, in whatever weather.
 const TERMS_A_SECOND_MAX: u64 = 12;
 const TERMS_FREE: u64 = 40;
@@ -18,6 +20,8 @@ const TERMS_FREE: u64 = 40;
 /// See the module's header.
 #[derive(Default)]
 pub struct Service {
+    /// What an fsync takes in this world, at most.
+    pub fsync_max: Time,
     healthy: Option<Vec<usize>>,
     since: Time,
     committed: Index,
@@ -62,7 +66,7 @@ impl Service {
         let waited = now.saturating_sub(self.since) / 1_000;
         ensure!(
             Serves,
-            now.saturating_sub(self.since) < PATIENCE,
+            now.saturating_sub(self.since) < PATIENCE + FSYNCS * self.fsync_max,
             "hosts {:?} are whole and connected, and have committed nothing in {waited} ms",
             self.healthy
         );
