@@ -11,7 +11,7 @@ use plainsong::{logging, memory, panics};
 
 fn main() -> ExitCode {
     panics::install_hook();
-    memory::give_back_what_is_freed();
+    memory::set_up();
     logging::init();
     let Err(error) = plainsong() else {
         return ExitCode::SUCCESS;
