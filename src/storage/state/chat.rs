@@ -3,8 +3,8 @@
 use chat::{Account, AccountId, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, Storage, Text};
 use rusqlite::params;
 
-use super::StateStore;
 use super::rows::{self, ACCOUNT, AccountRow, MESSAGE};
+use super::{StateStore, fresh};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -70,7 +70,8 @@ impl Storage for StateStore {
         text: &Text,
     ) -> Result<(), StorageError> {
         self.assert_open();
-        rows::insert_message(&self.conn, id, from, to, time, text)?;
+        let message = fresh::Message { id, from, to, time, text: text.clone(), waiting: true };
+        self.fresh.get_mut().add(&self.conn, message)?;
         self.young.add(id, from, to);
         Ok(())
     }
@@ -108,7 +109,11 @@ impl Storage for StateStore {
 
     fn mark_delivered(&mut self, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
         self.assert_open();
-        let young = self.young.deliver(&self.conn, account, range)?;
+        let (conn, fresh) = (&self.conn, self.fresh.get_mut());
+        let young = self.young.deliver(account, range, |id| match fresh.stop_waiting(id) {
+            true => Ok(()),
+            false => rows::stop_waiting(conn, id),
+        })?;
         if self.in_inbox(account)? == 0 || range.is_empty() || !self.young.reaches_tables(range) {
             return Ok(young);
         }
@@ -184,6 +189,7 @@ impl StateStore {
 
     /// Messages to a living account. A gone one has nothing.
     fn messages(&self, account: AccountId, ids: &[MessageId]) -> Result<Vec<Message>, StorageError> {
+        self.fresh.borrow_mut().write(&self.conn)?;
         let mut hot = self.hot.borrow_mut();
         let Some(to) = hot.by_id(&self.conn, account)?.map(|living| living.row.account.name.clone()) else {
             return Ok(Vec::new());

@@ -19,7 +19,7 @@
 //!
 //! so that a read is the three of them one after the other, and no row is ever in two places.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ops::Bound;
 
 use chat::{AccountId, IdRange, MessageId};
@@ -27,6 +27,7 @@ use rusqlite::{Connection, params};
 
 use super::hot::Hot;
 use super::rows::{self, MESSAGE, MessageRow};
+use super::shelf::{Key, Shelf};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -48,15 +49,12 @@ impl Default for Pace {
 /// For each row that comes, so many are filed: the old generation is gone before the new one is full.
 const ROWS_FILED_PER_ROW: usize = 2;
 
-/// An account and a message of its view.
-type Key = (u64, u64);
-
 #[derive(Debug, Default)]
 struct Generation {
     /// Whether it was received; else it was sent.
-    views: BTreeMap<Key, bool>,
+    views: Shelf<bool>,
     /// Which of them are undelivered.
-    waiting: BTreeSet<Key>,
+    waiting: Shelf<()>,
     messages: usize,
 }
 
@@ -79,8 +77,6 @@ pub(super) struct Young {
     old: Generation,
     new: Generation,
     newest: u64,
-    /// How many wait, for each account that has any.
-    waiting: HashMap<u64, u64>,
     rows_added: usize,
 }
 
@@ -153,8 +149,7 @@ impl Young {
         let generation = if is_old { &mut self.old } else { &mut self.new };
         generation.views.insert(key, received);
         if waits {
-            generation.waiting.insert(key);
-            *self.waiting.entry(key.0).or_default() += 1;
+            generation.waiting.insert(key, ());
         }
     }
 
@@ -166,14 +161,14 @@ impl Young {
 
     /// How many messages of the account wait here.
     pub fn waiting_count(&self, account: AccountId) -> u64 {
-        self.waiting.get(&account.0).copied().unwrap_or_default()
+        (self.old.waiting.len_of(account.0) + self.new.waiting.len_of(account.0)) as u64
     }
 
     /// The messages of the range that wait here, oldest first.
     pub fn waiting(&self, account: AccountId, range: IdRange) -> impl Iterator<Item = MessageId> + '_ {
         let range = (!range.is_empty()).then(|| keys(account, range));
         let found = range.map(|keys| self.old.waiting.range(keys).chain(self.new.waiting.range(keys)));
-        found.into_iter().flatten().map(|key| MessageId(key.1))
+        found.into_iter().flatten().map(|(key, ())| MessageId(key.1))
     }
 
     /// The messages of the range that the account received and that are not in the tables yet, oldest first.
@@ -188,25 +183,24 @@ impl Young {
         range.from.0 <= self.filed.filing_to
     }
 
-    /// Marks what waits here in the range, in memory and in the file.
-    pub fn deliver(&mut self, conn: &Connection, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
+    /// Marks what waits here in the range, and has it marked in the file.
+    pub fn deliver(
+        &mut self,
+        account: AccountId,
+        range: IdRange,
+        mut in_file: impl FnMut(MessageId) -> Result<(), StorageError>,
+    ) -> Result<u64, StorageError> {
         let marked: Vec<MessageId> = self.waiting(account, range).collect();
         for id in &marked {
-            rows::stop_waiting(conn, *id)?;
+            in_file(*id)?;
             self.stop_waiting((account.0, id.0));
         }
         Ok(marked.len() as u64)
     }
 
     fn stop_waiting(&mut self, key: Key) {
-        if (self.old.waiting.remove(&key) || self.new.waiting.remove(&key))
-            && let Some(count) = self.waiting.get_mut(&key.0)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.waiting.remove(&key.0);
-            }
-        }
+        let generation = if key.1 <= self.filed.filing_to { &mut self.old } else { &mut self.new };
+        generation.waiting.remove(&key);
     }
 
     /// Files the views of an account that goes, for the purge to find; what waited does not wait any more.
@@ -221,24 +215,23 @@ impl Young {
                 generation.waiting.remove(&key);
             }
         }
-        self.waiting.remove(&account.0);
         Ok(())
     }
 
-    /// One step with each commit, in the commit's transaction.
-    pub fn file(&mut self, conn: &Connection, hot: &mut Hot) -> Result<(), StorageError> {
+    /// Files some rows, in the running transaction: as many as keep pace with what comes, and at least `rows_min`.
+    pub fn file(&mut self, conn: &Connection, hot: &mut Hot, rows_min: usize) -> Result<(), StorageError> {
         if self.old.views.is_empty() && self.new.messages >= self.pace.messages_max {
             self.old = std::mem::take(&mut self.new);
             self.filed = Filed { filing_to: self.newest, cursor: (0, 0), ..self.filed };
         }
-        let rows_max = self.pace.rows_min.max(ROWS_FILED_PER_ROW * self.rows_added);
+        let rows_max = rows_min.max(ROWS_FILED_PER_ROW * self.rows_added);
         self.rows_added = 0;
         for _ in 0..rows_max {
             let Some((key, received)) = self.old.views.pop_first() else {
                 break;
             };
             insert_view(conn, key, received)?;
-            if self.old.waiting.contains(&key) {
+            if self.old.waiting.contains_key(&key) {
                 conn.prepare_cached("INSERT INTO inbox (account, id) VALUES (?1, ?2)")?
                     .execute(params![Num(key.0), Num(key.1)])?;
                 self.stop_waiting(key);
