@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::consensus::{Entry, Index, Term};
 use crate::machine::body::{self, Kind};
@@ -25,8 +25,13 @@ fn crc(index: Index, term: Term, time: u64, kind: u8, line: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// The statement that [`insert`] executes: prepared once for many.
+pub(super) fn prepare_insert(conn: &Connection) -> Result<CachedStatement<'_>, StorageError> {
+    Ok(conn.prepare_cached(INSERT)?)
+}
+
 /// Adds one entry, in the caller's transaction.
-pub(super) fn insert(conn: &Connection, entry: &Entry) -> Result<(), StorageError> {
+pub(super) fn insert(statement: &mut CachedStatement<'_>, entry: &Entry) -> Result<(), StorageError> {
     let kind = Kind::of(&entry.body) as u8;
     let line = body::line(&entry.body);
     // Text where it is text, so that it can be read with any tool; what is not stays the bytes it is.
@@ -34,7 +39,7 @@ pub(super) fn insert(conn: &Connection, entry: &Entry) -> Result<(), StorageErro
         Ok(_) => ValueRef::Text(&line),
         Err(_) => ValueRef::Blob(&line),
     };
-    conn.prepare_cached(INSERT)?.execute(params![
+    statement.execute(params![
         Num(entry.index.0),
         Num(entry.term.0),
         Num(entry.time),

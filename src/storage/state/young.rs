@@ -58,6 +58,8 @@ struct Generation {
     messages: usize,
 }
 
+const INSERT_VIEW: &str = "INSERT INTO views (account, id, received) VALUES (?1, ?2, ?3)";
+
 /// Where filing is: durable with every commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filed {
@@ -210,7 +212,7 @@ impl Young {
             let views: Vec<(Key, bool)> =
                 generation.views.range(all).map(|(key, received)| (*key, *received)).collect();
             for (key, received) in views {
-                insert_view(conn, key, received)?;
+                conn.prepare_cached(INSERT_VIEW)?.execute(params![Num(key.0), Num(key.1), received])?;
                 generation.views.remove(&key);
                 generation.waiting.remove(&key);
             }
@@ -226,11 +228,12 @@ impl Young {
         }
         let rows_max = rows_min.max(ROWS_FILED_PER_ROW * self.rows_added);
         self.rows_added = 0;
+        let mut view = conn.prepare_cached(INSERT_VIEW)?;
         for _ in 0..rows_max {
             let Some((key, received)) = self.old.views.pop_first() else {
                 break;
             };
-            insert_view(conn, key, received)?;
+            view.execute(params![Num(key.0), Num(key.1), received])?;
             if self.old.waiting.contains_key(&key) {
                 conn.prepare_cached("INSERT INTO inbox (account, id) VALUES (?1, ?2)")?
                     .execute(params![Num(key.0), Num(key.1)])?;
@@ -245,10 +248,4 @@ impl Young {
         }
         Ok(())
     }
-}
-
-fn insert_view(conn: &Connection, key: Key, received: bool) -> Result<(), StorageError> {
-    let sql = "INSERT INTO views (account, id, received) VALUES (?1, ?2, ?3)";
-    conn.prepare_cached(sql)?.execute(params![Num(key.0), Num(key.1), received])?;
-    Ok(())
 }
