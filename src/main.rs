@@ -7,11 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use plainsong::cli::{Cli, Exit, Failure};
-use plainsong::{logging, memory, panics};
+use plainsong::{logging, panics};
 
 fn main() -> ExitCode {
     panics::install_hook();
-    memory::give_back_what_is_freed();
     logging::init();
     let Err(error) = plainsong() else {
         return ExitCode::SUCCESS;

@@ -17,6 +17,7 @@ use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use chat::{Password, PasswordHash};
 
 use crate::actors::messages::Slot;
+use crate::memory;
 
 /// Threads that hash.
 pub const THREADS: usize = 2;
@@ -102,6 +103,7 @@ fn serve(queue: &Mutex<Receiver<Job>>) {
         };
         if job.to.connected() {
             job.to.do_send(HashDone { slot: job.slot, hashed: perform(job.work) });
+            memory::give_back();
         }
     }
 }

@@ -29,6 +29,8 @@ pub const REDIAL_MAX: Duration = Duration::from_millis(500);
 pub const LINK_OUT_BYTES_MAX: usize = 64 << 20;
 /// Bytes sent to a peer that its kernel has not acknowledged for so long end the link.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A link's writing buffer that grew beyond this is given back once it is written.
+const BUFFER_BYTES_KEPT: usize = 128 << 10;
 /// One read of a link's socket: as much as is already there of an unfinished line, within these bounds.
 const READ_BYTES_MIN: usize = 16 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
@@ -235,16 +237,24 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// Writes what is put, until the connection fails: one write for all that has gathered.
+    /// Writes what is put, until the connection fails: one write for all that has gathered. Two buffers take turns, so
+    /// that a busy link allocates nothing.
     pub async fn write_to(&self, mut socket: OwnedWriteHalf) -> io::Result<()> {
+        let mut bytes = BytesMut::new();
         loop {
-            let bytes =
-                std::mem::take(&mut *self.bytes.lock().expect("nobody panics while holding it: a panic aborts"));
+            std::mem::swap(
+                &mut bytes,
+                &mut *self.bytes.lock().expect("nobody panics while holding it: a panic aborts"),
+            );
             if bytes.is_empty() {
                 self.filled.notified().await;
                 continue;
             }
             socket.write_all(&bytes).await?;
+            bytes.clear();
+            if bytes.capacity() > BUFFER_BYTES_KEPT {
+                bytes = BytesMut::new();
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Store: the one writer of `log.db` and the one of `state.db`, each on a thread of its own.
 //!
 //! The log's thread is where group commit happens: it takes one job, drains what is queued behind it, makes one
-//! transaction with one fsync of all batches, and answers them all. The state's thread applies committed entries the
-//! same way, without an fsync; outcomes are told as soon as they are computed, because the log already holds what
-//! they follow from.
+//! transaction with one fsync of all batches, and answers them all. The state's thread applies committed entries, many
+//! groups of jobs to a transaction and without an fsync; outcomes are told as soon as they are computed, because the
+//! log already holds what they follow from.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use chat::{Answer, Effect, Query};
@@ -22,6 +22,11 @@ use crate::storage::{LogStore, StateStore, StorageError};
 const GROUP_MAX: usize = 1024;
 /// The pause before a write that found the disk full is tried again.
 const DISK_FULL_PAUSE: Duration = Duration::from_millis(250);
+/// The state's transaction is committed at the latest so long after its first entry: what is derived in this time is
+/// derived again after a crash.
+const STATE_COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+/// The same in bytes of entries. They are kept until then, to be applied again should the transaction be undone.
+const STATE_COMMIT_BYTES: usize = 2 << 20;
 /// Bytes of entries read for a follower that is behind, or for the state after a start, in one go.
 pub const LOAD_BYTES_MAX: usize = 1 << 20;
 
@@ -93,9 +98,10 @@ pub fn start_state(
     to: Recipient<FromState>,
 ) -> std::io::Result<Store<StateJob>> {
     let (jobs, queue) = channel();
-    let thread = std::thread::Builder::new()
-        .name("state-store".to_owned())
-        .spawn(move || StateThread { store, me, boot, to, queue }.run())?;
+    let thread = std::thread::Builder::new().name("state-store".to_owned()).spawn(move || {
+        let (uncommitted, uncommitted_bytes, open, commit_at) = (Vec::new(), 0, false, None);
+        StateThread { store, me, boot, to, queue, uncommitted, uncommitted_bytes, open, commit_at }.run();
+    })?;
     Ok(Store { jobs, thread })
 }
 
@@ -170,18 +176,31 @@ struct StateThread {
     boot: Boot,
     to: Recipient<FromState>,
     queue: Receiver<StateJob>,
+    /// Entries that were applied and told, but are not committed.
+    uncommitted: Vec<Vec<Entry>>,
+    uncommitted_bytes: usize,
+    /// They are in the open transaction. Not so after it was undone.
+    open: bool,
+    /// When to commit what is uncommitted.
+    commit_at: Option<Instant>,
 }
 
 impl StateThread {
     fn run(mut self) {
-        while let Ok(first) = self.queue.recv() {
-            let mut jobs = vec![first];
-            while jobs.len() < GROUP_MAX
-                && let Ok(job) = self.queue.try_recv()
-            {
-                jobs.push(job);
-            }
-            if !self.group(&jobs) {
+        loop {
+            let job = match self.commit_at {
+                None => self.queue.recv().map_err(RecvTimeoutError::from),
+                Some(at) => self.queue.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            let go_on = match job {
+                Ok(first) => self.group(first) && (!self.is_commit_due() || self.commit()),
+                Err(RecvTimeoutError::Timeout) => self.commit(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.commit();
+                    return;
+                }
+            };
+            if !go_on {
                 break;
             }
         }
@@ -189,47 +208,114 @@ impl StateThread {
         while self.queue.recv().is_ok() {}
     }
 
-    /// One transaction for all jobs; told before it commits. A full disk undoes the whole group and does it again:
-    /// nothing is told before it has succeeded in memory, and nothing is told twice. A damaged state ends it: the group
-    /// that met the damage tells nothing else. Returns whether to go on.
-    fn group(&mut self, jobs: &[StateJob]) -> bool {
-        let mut told = false;
+    /// All jobs that are there by now, told of together. Returns whether to go on.
+    fn group(&mut self, first: StateJob) -> bool {
+        let mut jobs = vec![first];
+        while jobs.len() < GROUP_MAX
+            && let Ok(job) = self.queue.try_recv()
+        {
+            jobs.push(job);
+        }
+        let Some(news) = self.until_there_is_room(|thread| thread.attempt(&jobs)) else { return false };
+        self.to.do_send(FromState(news));
+        for job in jobs {
+            if let StateJob::Apply(entries) = job {
+                self.uncommitted_bytes += entries.iter().map(Entry::size).sum::<usize>();
+                self.uncommitted.push(entries);
+                self.commit_at.get_or_insert_with(|| Instant::now() + STATE_COMMIT_INTERVAL);
+            }
+        }
+        self.uncommitted.is_empty() || self.work_ahead()
+    }
+
+    /// A part of the work of the commit, while nobody waits for it. Returns whether to go on.
+    fn work_ahead(&mut self) -> bool {
+        let done = self.until_there_is_room(|thread| {
+            thread.open_transaction()?;
+            thread.store.work_ahead()
+        });
+        done.is_some()
+    }
+
+    fn is_commit_due(&self) -> bool {
+        self.uncommitted_bytes >= STATE_COMMIT_BYTES || self.commit_at.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Returns whether to go on.
+    fn commit(&mut self) -> bool {
+        if self.uncommitted.is_empty() {
+            return true;
+        }
+        let committed = self.until_there_is_room(|thread| {
+            thread.open_transaction()?;
+            // However it ends, the transaction does.
+            thread.open = false;
+            thread.store.commit()
+        });
+        self.uncommitted.clear();
+        self.uncommitted_bytes = 0;
+        self.commit_at = None;
+        committed.is_some()
+    }
+
+    /// Does what may find the disk full, again and again until it does not: each time the transaction is undone, and the
+    /// next one begins with what had been told already. Nothing is told before it has succeeded in memory, and nothing
+    /// is told twice. `None`: there is no going on. A damaged state is such an end: the group that met the damage tells
+    /// nothing else.
+    fn until_there_is_room<T>(&mut self, mut act: impl FnMut(&mut Self) -> Result<T, StorageError>) -> Option<T> {
         let mut complained = false;
         loop {
-            match self.attempt(jobs, &mut told).map_err(StorageError::of_state) {
-                Ok(()) => return true,
+            match act(self).map_err(StorageError::of_state) {
+                Ok(done) => return Some(done),
                 Err(error) if error.can_retry() => {
                     if !std::mem::replace(&mut complained, true) {
                         log::error!("state: {error}");
                     }
+                    self.open = false;
                     if let Err(error) = self.store.rollback().map_err(StorageError::of_state) {
-                        return self.give_up(error);
+                        self.give_up(error);
+                        return None;
                     }
                     if !self.to.connected() {
-                        return false;
+                        return None;
                     }
                     std::thread::sleep(DISK_FULL_PAUSE);
                 }
-                Err(error) => return self.give_up(error),
+                Err(error) => {
+                    self.give_up(error);
+                    return None;
+                }
             }
         }
     }
 
     /// The state can be derived again, if it is damaged: the log can not, nor is there a way on after other errors.
-    fn give_up(&self, error: StorageError) -> bool {
+    fn give_up(&self, error: StorageError) {
         if !error.is_state_unusable() {
             fatal::<()>(Err(error), "write the state");
         } else {
             log::error!("{error}");
             self.to.do_send(FromState(vec![StateNews::Damaged]));
         }
-        false
     }
 
-    fn attempt(&mut self, jobs: &[StateJob], told: &mut bool) -> Result<(), StorageError> {
+    /// A transaction in which everything that was told is applied.
+    fn open_transaction(&mut self) -> Result<(), StorageError> {
+        if self.open {
+            return Ok(());
+        }
+        self.store.begin()?;
+        self.open = true;
+        let told = std::mem::take(&mut self.uncommitted);
+        let result = told.iter().try_for_each(|entries| self.apply(entries).map(drop));
+        self.uncommitted = told;
+        result
+    }
+
+    fn attempt(&mut self, jobs: &[StateJob]) -> Result<Vec<StateNews>, StorageError> {
         let writes = jobs.iter().any(|job| matches!(job, StateJob::Apply(_)));
-        if writes {
-            self.store.begin()?;
+        if writes || !self.uncommitted.is_empty() {
+            self.open_transaction()?;
         }
         let mut news = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -240,13 +326,7 @@ impl StateThread {
                 }
             });
         }
-        if !std::mem::replace(told, true) {
-            self.to.do_send(FromState(news));
-        }
-        if writes {
-            self.store.commit()?;
-        }
-        Ok(())
+        Ok(news)
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<StateNews, StorageError> {

@@ -1,5 +1,7 @@
 //! Applying one entry: exactly once, the same everywhere, whatever it says.
 
+use std::io::Write as _;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::body::{self, Kind};
@@ -112,6 +114,9 @@ fn expected(last: Option<(Boot, u64)>, boot: Boot) -> u64 {
     }
 }
 
+/// Room for what came of an entry, as text.
+const RESULT_BYTES_USUAL: usize = "ok|queued|9223372036854775807".len();
+
 /// Chains an entry and what came of it to everything before: two replicas with equal digests at an index have applied
 /// the same entries with the same outcomes.
 ///
@@ -120,18 +125,18 @@ fn expected(last: Option<(Boot, u64)>, boot: Boot) -> u64 {
 /// or `skipped|<expected>`. Replicas of different versions compare it: it must never change.
 fn digest(previous: u64, entry: &Entry, applied: &Applied) -> u64 {
     let line = body::line(&entry.body);
-    let result = match applied {
-        Applied::Nothing => String::new(),
-        Applied::Done { outcome, .. } => outcome.to_string(),
-        Applied::Skipped { expected, .. } => format!("skipped|{expected}"),
-    };
-    let mut said = Vec::with_capacity(4 * size_of::<u64>() + 1 + line.len() + result.len());
+    let mut said = Vec::with_capacity(4 * size_of::<u64>() + 1 + line.len() + RESULT_BYTES_USUAL);
     for number in [entry.index.0, entry.term.0, entry.time] {
         said.extend_from_slice(&number.to_le_bytes());
     }
     said.push(Kind::of(&entry.body) as u8);
     said.extend_from_slice(&(line.len() as u64).to_le_bytes());
     said.extend_from_slice(&line);
-    said.extend_from_slice(result.as_bytes());
+    match applied {
+        Applied::Nothing => Ok(()),
+        Applied::Done { outcome, .. } => write!(said, "{outcome}"),
+        Applied::Skipped { expected, .. } => write!(said, "skipped|{expected}"),
+    }
+    .expect("a Vec takes any bytes");
     xxh3_64_with_seed(&said, previous)
 }

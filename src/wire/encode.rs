@@ -6,6 +6,9 @@ use super::{PeerLine, PeerNews, Presence, limits};
 use crate::consensus::{ClusterId, Entry, FoundingState, Frame};
 use crate::machine::body::{self, Kind};
 
+/// What a line is usually longer than the bytes it carries: room is made for a whole frame at once.
+const LINE_OVERHEAD_BYTES: usize = 48;
+
 /// Appends the lines of one frame, each with its LF.
 pub fn encode(line: &PeerLine, out: &mut BytesMut) {
     match line {
@@ -25,6 +28,7 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
         Frame::Vote { term, last, last_term } => head(out, "vote", &[term.0, last.0, last_term.0]),
         Frame::VoteReply { term, granted } => head(out, "voted", &[term.0, u64::from(*granted)]),
         Frame::Append { term, prev, prev_term, commit, entries } => {
+            out.reserve(LINE_OVERHEAD_BYTES + entries.iter().map(|e| LINE_OVERHEAD_BYTES + e.size()).sum::<usize>());
             head(out, "append", &[term.0, prev.0, prev_term.0, commit.0, entries.len() as u64]);
             entries.iter().for_each(|entry| encode_entry(entry, out));
         }
@@ -36,6 +40,7 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
         Frame::ReadIndex { term, id } => head(out, "read", &[term.0, *id]),
         Frame::ReadIndexReply { term, id, index } => head(out, "readable", &[term.0, *id, index.0]),
         Frame::Forward { term, payloads } => {
+            out.reserve(LINE_OVERHEAD_BYTES + payloads.iter().map(|payload| payload.len() + 1).sum::<usize>());
             head(out, "forward", &[term.0, payloads.len() as u64]);
             for payload in payloads {
                 out.put_slice(payload);

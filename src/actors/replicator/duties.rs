@@ -177,7 +177,7 @@ impl Replicator {
                 match self.requests.resolve(own.n) {
                     None => {}
                     Some(Waiter::Session(session, slot)) => {
-                        self.hub.answer(session, slot, Ok(Done::Outcome(outcome)));
+                        self.hub.answer_write(session, slot, Ok(Done::Outcome(outcome)));
                     }
                     Some(Waiter::Marks(waiters)) => {
                         for (session, slot) in waiters {

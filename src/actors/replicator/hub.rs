@@ -1,32 +1,57 @@
 //! The sessions of this replica: where their news go, and for whom they speak. News of one turn go out together, one
 //! message a session.
+//!
+//! Pushes to a connection that waits for the answer to a write are *held* until that answer, for [`HELD_MAX`] at the
+//! most: one write to its socket instead of two, and writes to sockets are most of what a message costs. A connection
+//! that only listens is shown everything at once.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use chat::{AccountId, Effect, Name};
 
 use crate::actors::messages::{Done, News, RetryLater, SessionId, SessionNews, Slot};
 
+/// Pushes are held no longer than this.
+pub const HELD_MAX: Duration = Duration::from_millis(25);
+
 /// See the module's header.
 #[derive(Default)]
 pub struct Hub {
     sessions: HashMap<SessionId, Entry>,
     by_account: HashMap<AccountId, Vec<SessionId>>,
-    /// Sessions with news of this turn.
+    /// Sessions with news that go out at the end of this turn.
     stirred: Vec<SessionId>,
+    /// Sessions with pushes that are held, and some whose pushes have gone out meanwhile.
+    held: Vec<SessionId>,
+    /// Since when the oldest of them are.
+    held_since: Option<Instant>,
 }
 
 struct Entry {
     to: Recipient<SessionNews>,
     speaks_for: Option<(Name, AccountId)>,
     news: Vec<News>,
+    /// Writes that are not answered.
+    writes: usize,
+    place: Place,
+}
+
+/// Where a session with news stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It has none.
+    Nowhere,
+    Stirred,
+    Held,
 }
 
 impl Hub {
     /// A connection.
     pub fn open(&mut self, session: SessionId, to: Recipient<SessionNews>) {
-        self.sessions.insert(session, Entry { to, speaks_for: None, news: Vec::new() });
+        let entry = Entry { to, speaks_for: None, news: Vec::new(), writes: 0, place: Place::Nowhere };
+        self.sessions.insert(session, entry);
     }
 
     /// The connection is gone. Gives whom it spoke for.
@@ -70,12 +95,35 @@ impl Hub {
 
     /// Tells a session something, at the end of this turn.
     pub fn tell(&mut self, session: SessionId, news: News) {
-        if let Some(entry) = self.sessions.get_mut(&session) {
-            if entry.news.is_empty() {
+        let Some(entry) = self.sessions.get_mut(&session) else { return };
+        let waits = entry.writes > 0 && matches!(news, News::Push { .. });
+        entry.news.push(news);
+        match entry.place {
+            Place::Nowhere if waits => {
+                entry.place = Place::Held;
+                self.held.push(session);
+            }
+            Place::Nowhere | Place::Held if !waits => {
+                entry.place = Place::Stirred;
                 self.stirred.push(session);
             }
-            entry.news.push(news);
+            Place::Nowhere | Place::Held | Place::Stirred => {}
         }
+    }
+
+    /// The session waits for the answer to a write: it will come by [`Hub::answer_write`].
+    pub fn await_write(&mut self, session: SessionId) {
+        if let Some(entry) = self.sessions.get_mut(&session) {
+            entry.writes += 1;
+        }
+    }
+
+    /// Answers a write.
+    pub fn answer_write(&mut self, session: SessionId, slot: Slot, answer: Result<Done, RetryLater>) {
+        if let Some(entry) = self.sessions.get_mut(&session) {
+            entry.writes = entry.writes.saturating_sub(1);
+        }
+        self.answer(session, slot, answer);
     }
 
     /// Answers a request.
@@ -113,12 +161,118 @@ impl Hub {
         }
     }
 
-    /// Sends what this turn gathered.
-    pub fn flush(&mut self) {
+    /// Sends what this turn gathered, and what was held for long enough. Returns when to flush again at the latest.
+    pub fn flush(&mut self, now: Instant) -> Option<Instant> {
         for session in self.stirred.drain(..) {
             if let Some(entry) = self.sessions.get_mut(&session) {
-                entry.to.do_send(SessionNews(std::mem::take(&mut entry.news)));
+                entry.send();
             }
         }
+        if self.held.is_empty() {
+            return None;
+        }
+        let until = *self.held_since.get_or_insert(now) + HELD_MAX;
+        if now < until {
+            return Some(until);
+        }
+        self.held_since = None;
+        for session in self.held.drain(..) {
+            if let Some(entry) = self.sessions.get_mut(&session).filter(|entry| entry.place == Place::Held) {
+                entry.send();
+            }
+        }
+        None
+    }
+}
+
+impl Entry {
+    fn send(&mut self) {
+        self.place = Place::Nowhere;
+        self.to.do_send(SessionNews(std::mem::take(&mut self.news)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use actix::{Actor, Context, Handler};
+    use bytes::Bytes;
+    use chat::{MessageId, Outcome};
+
+    use super::*;
+
+    /// A session that repeats how many pieces of news came together.
+    struct Listener(Sender<usize>);
+
+    impl Actor for Listener {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<SessionNews> for Listener {
+        type Result = ();
+
+        fn handle(&mut self, news: SessionNews, _: &mut Self::Context) {
+            self.0.send(news.0.len()).expect("the test listens");
+        }
+    }
+
+    const BOB: AccountId = AccountId(7);
+    const SESSION: SessionId = SessionId(1);
+
+    fn hub() -> (Hub, Receiver<usize>) {
+        let (told, heard) = channel();
+        let mut hub = Hub::default();
+        hub.open(SESSION, Listener(told).start().recipient());
+        hub.enter(SESSION, Name::fold("bob").expect("a name"), BOB);
+        (hub, heard)
+    }
+
+    fn push(hub: &mut Hub, id: u64) {
+        hub.effect(Effect::Push { to: BOB, id: MessageId(id), line: Bytes::from_static(b"msg\n") });
+    }
+
+    async fn heard(listener: &Receiver<usize>) -> Vec<usize> {
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        listener.try_iter().collect()
+    }
+
+    #[actix_rt::test]
+    async fn a_push_waits_for_the_answer_to_a_write_but_not_for_long() {
+        let (mut hub, listener) = hub();
+        let start = Instant::now();
+        push(&mut hub, 1);
+        assert_eq!(hub.flush(start), None);
+        assert_eq!(heard(&listener).await, [1], "nothing waits: at once");
+
+        hub.await_write(SESSION);
+        push(&mut hub, 2);
+        assert_eq!(hub.flush(start), Some(start + HELD_MAX));
+        assert_eq!(heard(&listener).await, []);
+        hub.answer_write(SESSION, Slot(1), Ok(Done::Outcome(Outcome::Marked)));
+        push(&mut hub, 3);
+        hub.flush(start);
+        assert_eq!(heard(&listener).await, [3], "together with the answer, in order");
+
+        hub.await_write(SESSION);
+        push(&mut hub, 4);
+        assert_eq!(hub.flush(start + HELD_MAX / 2), Some(start + HELD_MAX), "from the oldest that was held on");
+        assert_eq!(hub.flush(start + HELD_MAX), None);
+        assert_eq!(heard(&listener).await, [1], "long enough");
+    }
+
+    #[actix_rt::test]
+    async fn what_is_no_push_goes_at_once_and_takes_what_is_held_along() {
+        let (mut hub, listener) = hub();
+        let start = Instant::now();
+        hub.await_write(SESSION);
+        push(&mut hub, 1);
+        hub.flush(start);
+        hub.tell(SESSION, News::Drain);
+        hub.flush(start);
+        assert_eq!(heard(&listener).await, [2]);
+        assert_eq!(hub.flush(start + HELD_MAX), None);
+        assert_eq!(heard(&listener).await, [], "and not again");
     }
 }

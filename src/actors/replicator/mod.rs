@@ -124,6 +124,9 @@ pub struct Replicator {
     told_no_quorum: bool,
     told_rebuild: Instant,
     turn_is_due: bool,
+    /// When news that are held must go out.
+    flush_at: Option<Instant>,
+    flush_is_armed: bool,
     inputs: usize,
     stopping: Option<Stopping>,
 }
@@ -165,6 +168,8 @@ impl Replicator {
             told_no_quorum: false,
             told_rebuild: Instant::now(),
             turn_is_due: false,
+            flush_at: None,
+            flush_is_armed: false,
             inputs: 0,
             stopping: None,
             settings,
@@ -181,9 +186,23 @@ impl Replicator {
         self.inputs += 1;
         if self.inputs >= TURN_INPUTS_MAX {
             self.turn();
+            self.arm_flush(ctx);
         } else if !self.turn_is_due {
             self.turn_is_due = true;
             ctx.notify(Turn);
+        }
+    }
+
+    /// What is held for sessions goes out in time, if nothing takes it along before.
+    fn arm_flush(&mut self, ctx: &mut Context<Self>) {
+        if let Some(at) = self.flush_at
+            && !self.flush_is_armed
+        {
+            self.flush_is_armed = true;
+            ctx.run_later(at.saturating_duration_since(Instant::now()), |replicator, ctx| {
+                replicator.flush_is_armed = false;
+                replicator.stir(ctx);
+            });
         }
     }
 
@@ -242,13 +261,16 @@ impl Replicator {
 
     /// Stamps proposals with what only the leader knows, and appends them.
     fn propose(&mut self, payloads: Vec<Bytes>) {
+        let bytes = payloads.iter().map(Bytes::len).sum();
+        // One block for all of them: they are stored, sent, applied and forgotten together.
+        let mut block = BytesMut::with_capacity(bytes);
         let stamped = payloads
             .into_iter()
             .map(|payload| {
                 let online = machine::payload::recipient(&payload).is_some_and(|name| self.online.is_online(name));
-                let mut payload = BytesMut::from(&payload[..]);
-                machine::payload::stamp(&mut payload, online);
-                payload.freeze()
+                block.extend_from_slice(&payload);
+                machine::payload::stamp(&mut block, online);
+                block.split().freeze()
             })
             .collect();
         self.step(Input::Propose(stamped));
@@ -319,7 +341,7 @@ impl Replicator {
                 outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
             }
         }
-        self.hub.flush();
+        self.flush_at = self.hub.flush(Instant::now());
     }
 
     /// Once a turn at the most, and not more often than a timer can tell.
@@ -410,9 +432,10 @@ impl Actor for Replicator {
 impl Handler<Turn> for Replicator {
     type Result = ();
 
-    fn handle(&mut self, _: Turn, _: &mut Self::Context) {
+    fn handle(&mut self, _: Turn, ctx: &mut Self::Context) {
         self.turn_is_due = false;
         self.turn();
+        self.arm_flush(ctx);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What sessions ask, and what they are told when it cannot be done.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,9 @@ use super::{MARK_ACCOUNT_BYTES, MARK_GATHER, MARK_RANGE_BYTES, MARKS_BYTES_MAX, 
 use crate::actors::messages::{
     Ask, Done, News, RetryLater, SessionClosed, SessionId, SessionOpened, Slot, Submit, What,
 };
+
+/// Room for a printed command, so that most are printed without growing.
+const COMMAND_BYTES_USUAL: usize = 256;
 
 impl Handler<SessionOpened> for Replicator {
     type Result = ();
@@ -54,7 +58,10 @@ impl Replicator {
         match what {
             What::Write(command) => {
                 let waiter = Waiter::Session(session, slot);
-                self.write(Held { waiter, arrived, command: command.to_string() }, now);
+                self.hub.await_write(session);
+                let mut line = String::with_capacity(COMMAND_BYTES_USUAL);
+                write!(line, "{command}").expect("a String takes any text");
+                self.write(Held { waiter, arrived, command: line }, now);
             }
             What::Read(query) => self.read(Read { session, slot, arrived, query, enters: None }, now),
             What::ReadLocal(query) => self.query(Asked { session, slot, enters: None }, query),
@@ -151,12 +158,13 @@ impl Replicator {
     // --- refusals -----------------------------------------------------------------------------------------------
 
     fn refuse(&mut self, waiter: Waiter, why: &RetryLater) {
-        let waiters = match waiter {
-            Waiter::Session(session, slot) => vec![(session, slot)],
-            Waiter::Marks(waiters) => waiters,
-        };
-        for (session, slot) in waiters {
-            self.hub.answer(session, slot, Err(why.clone()));
+        match waiter {
+            Waiter::Session(session, slot) => self.hub.answer_write(session, slot, Err(why.clone())),
+            Waiter::Marks(waiters) => {
+                for (session, slot) in waiters {
+                    self.hub.answer(session, slot, Err(why.clone()));
+                }
+            }
         }
     }
 

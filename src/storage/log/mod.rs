@@ -22,7 +22,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, TransactionBehavior, params};
 
 use crate::consensus::{Batch, Body, Entry, Index, Member, Run, Term};
 use crate::storage::error::StorageError;
@@ -59,6 +59,7 @@ impl LogStore {
         let mut meta = self.meta.clone();
         let mut tail = self.tail;
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut insert = rows::prepare_insert(&tx)?;
         for batch in batches {
             meta.hard_state = batch.hard_state.unwrap_or(meta.hard_state);
             meta.founding = batch.founding.unwrap_or(meta.founding);
@@ -66,12 +67,13 @@ impl LogStore {
                 tail = truncate(&tx, tail, from)?;
             }
             for entry in &batch.append {
-                tail = append(&tx, tail, entry)?;
+                tail = append(&tx, &mut insert, tail, entry)?;
             }
             for &(peer, run) in &batch.peer_runs {
                 remember_run(&tx, peer, run)?;
             }
         }
+        drop(insert);
         if meta != self.meta {
             meta::save(&tx, &meta)?;
         }
@@ -110,7 +112,12 @@ fn is_empty(batch: &Batch) -> bool {
     hard_state.is_none() && founding.is_none() && truncate_from.is_none() && append.is_empty() && peer_runs.is_empty()
 }
 
-fn append(conn: &Connection, tail: Tail, entry: &Entry) -> Result<Tail, StorageError> {
+fn append(
+    conn: &Connection,
+    insert: &mut CachedStatement<'_>,
+    tail: Tail,
+    entry: &Entry,
+) -> Result<Tail, StorageError> {
     assert!(
         entry.index == tail.last.next() && entry.term >= tail.term && entry.time >= tail.time,
         "the log ends at entry {} (term {}, time {}); entry {} (term {}, time {}) does not follow it",
@@ -121,7 +128,7 @@ fn append(conn: &Connection, tail: Tail, entry: &Entry) -> Result<Tail, StorageE
         entry.term,
         entry.time
     );
-    rows::insert(conn, entry)?;
+    rows::insert(insert, entry)?;
     if tail.last == Index(0) || entry.term > tail.term {
         let sql = "INSERT INTO terms (term, first_idx) VALUES (?1, ?2)";
         conn.prepare_cached(sql)?.execute(params![Num(entry.term.0), Num(entry.index.0)])?;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use crate::consensus::{Entry, Index, Term};
 use crate::machine::body::{self, Kind};
@@ -64,15 +64,20 @@ fn crc(index: Index, term: Term, time: u64, kind: u8, line: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// The statement that [`insert`] executes: prepared once for many.
+pub(super) fn prepare_insert(conn: &Connection) -> Result<CachedStatement<'_>, StorageError> {
+    Ok(conn.prepare_cached(INSERT)?)
+}
+
 /// Adds one entry, in the caller's transaction.
-pub(super) fn insert(conn: &Connection, entry: &Entry) -> Result<(), StorageError> {
+pub(super) fn insert(statement: &mut CachedStatement<'_>, entry: &Entry) -> Result<(), StorageError> {
     let Cells { term, time, kind, line, crc } = Cells::of(entry);
     // Text where it is text, so that it can be read with any tool; what is not stays the bytes it is.
     let value = match std::str::from_utf8(&line) {
         Ok(_) => ValueRef::Text(&line),
         Err(_) => ValueRef::Blob(&line),
     };
-    conn.prepare_cached(INSERT)?.execute(params![
+    statement.execute(params![
         Num(entry.index.0),
         Num(term),
         Num(time),

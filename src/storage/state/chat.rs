@@ -7,10 +7,10 @@ use chat::{
 };
 use rusqlite::{Connection, params};
 
-use super::StateStore;
 use super::hot::Hot;
 use super::rows::{self, ACCOUNT, AccountRow, FROM_RECIPIENT, FROM_SENDER, MESSAGE, NameId};
 use super::young::Young;
+use super::{StateStore, fresh};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -90,7 +90,8 @@ impl Storage for StateStore {
         text: &Text,
     ) -> Result<(), StorageError> {
         self.assert_open();
-        rows::insert_message(&self.conn, id, from, to, time, text)?;
+        let message = fresh::Message { id, from, to, time, text: text.clone(), waiting: true };
+        self.fresh.get_mut().add(&self.conn, message)?;
         let hot = self.hot.get_mut();
         let names = (hot.name_id(&self.conn, from)?, hot.name_id(&self.conn, to)?);
         self.young.add(id, (from, names.0), (to, names.1));
@@ -130,7 +131,11 @@ impl Storage for StateStore {
 
     fn mark_delivered(&mut self, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
         self.assert_open();
-        let young = self.young.deliver(&self.conn, account, range)?;
+        let (conn, fresh) = (&self.conn, self.fresh.get_mut());
+        let young = self.young.deliver(account, range, |id| match fresh.stop_waiting(id) {
+            true => Ok(()),
+            false => rows::stop_waiting(conn, id),
+        })?;
         if self.in_inbox(account)? == 0 || range.is_empty() || !self.young.reaches_tables(range) {
             return Ok(young);
         }
@@ -181,6 +186,7 @@ impl Storage for StateStore {
         if self.hot.borrow_mut().by_id(&self.conn, account)?.is_none() || !self.views(account.0, id.0)? {
             return Ok(None);
         }
+        self.fresh.borrow_mut().write(&self.conn)?;
         let mut statement = self.conn.prepare_cached(&format!("SELECT {MESSAGE} FROM messages WHERE id = ?1"))?;
         let mut found = statement.query([Num(id.0)])?;
         let row = found.next()?.map(rows::message).transpose()?;
@@ -195,6 +201,7 @@ impl Storage for StateStore {
 
     fn erase(&mut self, account: AccountId, id: MessageId) -> Result<(), StorageError> {
         self.assert_open();
+        self.fresh.get_mut().write(&self.conn)?;
         let mut statement = self.conn.prepare_cached(&format!("SELECT {MESSAGE} FROM messages WHERE id = ?1"))?;
         let mut found = statement.query([Num(id.0)])?;
         let Some(row) = found.next()?.map(rows::message).transpose()? else {
@@ -372,6 +379,7 @@ impl StateStore {
 
     /// Messages to a living account. A gone one has nothing.
     fn messages(&self, account: AccountId, ids: &[MessageId]) -> Result<Vec<Message>, StorageError> {
+        self.fresh.borrow_mut().write(&self.conn)?;
         let mut hot = self.hot.borrow_mut();
         let Some(to) = hot.by_id(&self.conn, account)?.map(|living| living.row.account.name.clone()) else {
             return Ok(Vec::new());

@@ -17,10 +17,12 @@
 mod chat;
 #[cfg(test)]
 mod damage_tests;
+mod fresh;
 mod hot;
 mod purge;
 mod rows;
 mod schema;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod young;
@@ -50,6 +52,8 @@ pub struct StateStore {
     committed: Progress,
     /// Behind a cell, because reads fill it too.
     hot: RefCell<hot::Hot>,
+    /// Messages that are not in their table yet. Reads write them.
+    fresh: RefCell<fresh::Fresh>,
     /// Rows that are not in the tables yet.
     young: young::Young,
     /// Accounts that are gone have left rows to take away.
@@ -75,8 +79,8 @@ impl StateStore {
             let owner = schema::Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
             let progress = schema::load(&conn, &owner)?;
             let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
-            let (committed, hot) = (progress.clone(), RefCell::default());
-            Ok(Self { conn, owner, young, committed, progress, hot, purging: true })
+            let (committed, hot, fresh) = (progress.clone(), RefCell::default(), RefCell::default());
+            Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true })
         };
         open().map_err(|error: StorageError| error.of_state())
     }
@@ -98,9 +102,17 @@ impl StateStore {
         result
     }
 
+    /// Does a part of the work of the next commit, as large as what was applied since: between two answers nobody waits
+    /// for it.
+    pub fn work_ahead(&mut self) -> Result<(), StorageError> {
+        self.assert_open();
+        self.young.file(&self.conn, self.hot.get_mut(), 0)
+    }
+
     fn try_commit(&mut self) -> Result<(), StorageError> {
+        self.fresh.get_mut().write(&self.conn)?;
         let hot = self.hot.get_mut();
-        self.young.file(&self.conn, hot)?;
+        self.young.file(&self.conn, hot, self.young.pace.rows_min)?;
         hot.write(&self.conn)?;
         self.progress.filed = self.young.filed();
         if self.purging {
@@ -118,6 +130,7 @@ impl StateStore {
             self.conn.execute_batch("ROLLBACK")?;
         }
         self.hot = RefCell::default();
+        self.fresh = RefCell::default();
         self.progress.clone_from(&self.committed);
         self.young = young::Young::load(&self.conn, self.progress.filed, self.young.pace)?;
         self.purging = true;

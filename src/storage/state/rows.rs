@@ -13,6 +13,7 @@
 use chat::{Account, AccountId, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Text};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::fresh;
 use super::schema::FILE;
 use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
@@ -154,20 +155,18 @@ fn seal(crc: u32, waiting: bool) -> i64 {
     if waiting { i64::from(crc) } else { !i64::from(crc) }
 }
 
-/// Adds a message that waits.
-pub(super) fn insert_message(
+/// Adds messages.
+pub(super) fn insert_messages(
     conn: &Connection,
-    id: MessageId,
-    from: AccountId,
-    to: AccountId,
-    time: Millis,
-    text: &Text,
+    messages: impl Iterator<Item = fresh::Message>,
 ) -> Result<(), StorageError> {
     let sql = "INSERT INTO messages (id, waiting, erased, sender, recipient, time, text, crc)
-         VALUES (?1, 1, 0, ?2, ?3, ?4, ?5, ?6)";
-    let sealed = seal(crc(&[id.0, 0, from.0, to.0, time.0], &[text.as_str()]), true);
-    let row = params![Num(id.0), Num(from.0), Num(to.0), Num(time.0), text.as_str(), sealed];
-    conn.prepare_cached(sql)?.execute(row)?;
+         VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7)";
+    let mut statement = conn.prepare_cached(sql)?;
+    for fresh::Message { id, from, to, time, text, waiting } in messages {
+        let sealed = seal(crc(&[id.0, 0, from.0, to.0, time.0], &[text.as_str()]), waiting);
+        statement.execute(params![Num(id.0), waiting, Num(from.0), Num(to.0), Num(time.0), text.as_str(), sealed])?;
+    }
     Ok(())
 }
 

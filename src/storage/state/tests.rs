@@ -77,8 +77,22 @@ fn large_numbers_are_kept() {
     state.begin().expect("it begins");
     let all = IdRange::new(MessageId(0), MessageId(u64::MAX));
     assert_eq!(state.mark_delivered(ann.id, all).expect("it marks"), 1);
-    let beyond = state.insert_message(MessageId(1), ann.id, ann.id, chat::Millis(MAX + 1), &text);
-    assert!(beyond.is_err(), "a count beyond 2^63 is refused, never changed");
+    state.commit().expect("it commits");
+}
+
+#[test]
+fn a_count_beyond_2_63_is_refused_never_changed() {
+    const BEYOND: u64 = i64::MAX as u64 + 1;
+    let dir = dir();
+    let mut state = open(dir.path());
+    state.begin().expect("it begins");
+    let ann = chat::Account { id: AccountId(1), name: name("ann"), password: None };
+    state.insert_account(&ann).expect("it is inserted");
+    let text = Text::new("x").expect("a text");
+    // Messages are written with the commit.
+    state.insert_message(MessageId(2), ann.id, ann.id, chat::Millis(BEYOND), &text).expect("it is held");
+    assert!(state.commit().is_err());
+    assert_eq!(state.account(&ann.name).expect("it answers"), None, "all of it is undone");
 }
 
 /// Entries at random, most of which make sense to the state that `model` holds.

@@ -19,7 +19,7 @@
 //!
 //! so that a read is the three of them one after the other, and no row is ever in two places.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ops::Bound;
 
 use chat::{AccountId, HistoryPage, IdRange, MessageId};
@@ -27,6 +27,7 @@ use rusqlite::{Connection, params};
 
 use super::hot::Hot;
 use super::rows::{self, FROM_RECIPIENT, FROM_SENDER, MESSAGE, MessageRow, NameId};
+use super::shelf::{Key, Shelf};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -48,12 +49,6 @@ impl Default for Pace {
 /// For each row that comes, so many are filed: the old generation is gone before the new one is full.
 const ROWS_FILED_PER_ROW: usize = 2;
 
-/// An account and a message of its view.
-type Key = (u64, u64);
-
-/// An account, the name of the other, and a message between them.
-type Talk = (u64, NameId, u64);
-
 /// What a row of a view says beside its key.
 #[derive(Clone, Copy, Debug)]
 struct View {
@@ -65,13 +60,13 @@ struct View {
 
 #[derive(Debug, Default)]
 struct Generation {
-    views: BTreeMap<Key, View>,
-    /// The same, by name, and what was filed of it: taking each out would cost as much as putting it in.
-    talks: BTreeSet<Talk>,
+    views: Shelf<View>,
     /// Which of them are undelivered.
-    waiting: BTreeSet<Key>,
+    waiting: Shelf<()>,
     messages: usize,
 }
+
+const INSERT_VIEW: &str = "INSERT INTO views (account, id, received) VALUES (?1, ?2, ?3)";
 
 /// Where filing is: durable with every commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,45 +87,24 @@ pub(super) struct Young {
     old: Generation,
     new: Generation,
     newest: u64,
-    /// How many wait, for each account that has any.
-    waiting: HashMap<u64, u64>,
     rows_added: usize,
 }
 
 impl Generation {
-    fn talk(&self, key: Key) -> Option<Talk> {
-        self.views.get(&key).map(|view| (key.0, view.other, key.1))
-    }
-
-    /// Takes the row of a view out.
-    fn take(&mut self, key: Key) -> Option<View> {
-        let talk = self.talk(key)?;
-        self.talks.remove(&talk);
-        self.views.remove(&key)
-    }
-
-    /// The ids of a page, of messages with somebody or with anybody, without what is filed up to a key.
+    /// The ids of a page, of messages with somebody or with anybody. There is no index by name here: a generation is
+    /// small enough to be searched, and a third row for each message would cost every send.
     fn ids(
         &self,
         account: u64,
         with: Option<NameId>,
         page: HistoryPage,
-        filed_to: Key,
-    ) -> Box<dyn DoubleEndedIterator<Item = u64> + '_> {
-        let (mut from, to) = match page {
-            HistoryPage::After(id) => (id.0.saturating_add(1), u64::MAX),
-            HistoryPage::Before(id) => (0, id.0),
+    ) -> impl DoubleEndedIterator<Item = MessageId> + '_ {
+        let (from, to) = match page {
+            HistoryPage::After(id) => (Bound::Excluded((account, id.0)), Bound::Included((account, u64::MAX))),
+            HistoryPage::Before(id) => (Bound::Included((account, 0)), Bound::Excluded((account, id.0))),
         };
-        if account == filed_to.0 {
-            from = from.max(filed_to.1 + 1);
-        }
-        if account < filed_to.0 || from >= to {
-            return Box::new(std::iter::empty());
-        }
-        match with {
-            None => Box::new(self.views.range((account, from)..(account, to)).map(|((_, id), _)| *id)),
-            Some(name) => Box::new(self.talks.range((account, name, from)..(account, name, to)).map(|(_, _, id)| *id)),
-        }
+        let found = self.views.range((from, to));
+        found.filter(move |(_, view)| with.is_none_or(|name| view.other == name)).map(|(key, _)| MessageId(key.1))
     }
 }
 
@@ -204,10 +178,8 @@ impl Young {
         }
         let generation = if is_old { &mut self.old } else { &mut self.new };
         generation.views.insert(key, view);
-        generation.talks.insert((key.0, view.other, key.1));
         if waits {
-            generation.waiting.insert(key);
-            *self.waiting.entry(key.0).or_default() += 1;
+            generation.waiting.insert(key, ());
         }
     }
 
@@ -219,14 +191,14 @@ impl Young {
 
     /// How many messages of the account wait here.
     pub fn waiting_count(&self, account: AccountId) -> u64 {
-        self.waiting.get(&account.0).copied().unwrap_or_default()
+        (self.old.waiting.len_of(account.0) + self.new.waiting.len_of(account.0)) as u64
     }
 
     /// The messages of the range that wait here, oldest first.
     pub fn waiting(&self, account: AccountId, range: IdRange) -> impl Iterator<Item = MessageId> + '_ {
         let range = (!range.is_empty()).then(|| keys(account, range));
         let found = range.map(|keys| self.old.waiting.range(keys).chain(self.new.waiting.range(keys)));
-        found.into_iter().flatten().map(|key| MessageId(key.1))
+        found.into_iter().flatten().map(|(key, ())| MessageId(key.1))
     }
 
     /// The messages of the range that the account received and that are not in the tables yet, oldest first.
@@ -239,9 +211,7 @@ impl Young {
     /// The ids of the account's history that are not in the tables yet: at most `limit`, going away from the page's end,
     /// so the newest first before an id, the oldest first after one.
     pub fn history(&self, account: AccountId, with: Option<NameId>, page: HistoryPage, limit: usize) -> Vec<MessageId> {
-        let (old, new) =
-            (self.old.ids(account.0, with, page, self.filed.cursor), self.new.ids(account.0, with, page, (0, 0)));
-        let ids = old.chain(new).map(MessageId);
+        let ids = self.old.ids(account.0, with, page).chain(self.new.ids(account.0, with, page));
         match page {
             HistoryPage::Before(_) => ids.rev().take(limit).collect(),
             HistoryPage::After(_) => ids.take(limit).collect(),
@@ -252,8 +222,8 @@ impl Young {
     pub fn erase(&mut self, account: u64, id: u64) -> Option<bool> {
         let key = (account, id);
         let generation = if id <= self.filed.filing_to { &mut self.old } else { &mut self.new };
-        generation.take(key)?;
-        let waited = generation.waiting.contains(&key);
+        generation.views.remove(&key)?;
+        let waited = generation.waiting.contains_key(&key);
         self.stop_waiting(key);
         Some(waited)
     }
@@ -263,25 +233,24 @@ impl Young {
         range.from.0 <= self.filed.filing_to
     }
 
-    /// Marks what waits here in the range, in memory and in the file.
-    pub fn deliver(&mut self, conn: &Connection, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
+    /// Marks what waits here in the range, and has it marked in the file.
+    pub fn deliver(
+        &mut self,
+        account: AccountId,
+        range: IdRange,
+        mut in_file: impl FnMut(MessageId) -> Result<(), StorageError>,
+    ) -> Result<u64, StorageError> {
         let marked: Vec<MessageId> = self.waiting(account, range).collect();
         for id in &marked {
-            rows::stop_waiting(conn, *id)?;
+            in_file(*id)?;
             self.stop_waiting((account.0, id.0));
         }
         Ok(marked.len() as u64)
     }
 
     fn stop_waiting(&mut self, key: Key) {
-        if (self.old.waiting.remove(&key) || self.new.waiting.remove(&key))
-            && let Some(count) = self.waiting.get_mut(&key.0)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.waiting.remove(&key.0);
-            }
-        }
+        let generation = if key.1 <= self.filed.filing_to { &mut self.old } else { &mut self.new };
+        generation.waiting.remove(&key);
     }
 
     /// Files the views of an account that goes, for the purge to find; what waited does not wait any more.
@@ -289,24 +258,23 @@ impl Young {
         let all = (Bound::Included((account.0, 0)), Bound::Included((account.0, u64::MAX)));
         let mut insert = conn.prepare_cached(INSERT_VIEW)?;
         for generation in [&mut self.old, &mut self.new] {
-            let views: Vec<Key> = generation.views.range(all).map(|(key, _)| *key).collect();
-            for key in views {
-                let view = generation.take(key).expect("it was found");
+            let views: Vec<(Key, View)> = generation.views.range(all).map(|(key, view)| (*key, *view)).collect();
+            for (key, view) in views {
                 insert.execute(params![Num(key.0), Num(key.1), view.received])?;
+                generation.views.remove(&key);
                 generation.waiting.remove(&key);
             }
         }
-        self.waiting.remove(&account.0);
         Ok(())
     }
 
-    /// One step with each commit, in the commit's transaction.
-    pub fn file(&mut self, conn: &Connection, hot: &mut Hot) -> Result<(), StorageError> {
+    /// Files some rows, in the running transaction: as many as keep pace with what comes, and at least `rows_min`.
+    pub fn file(&mut self, conn: &Connection, hot: &mut Hot, rows_min: usize) -> Result<(), StorageError> {
         if self.old.views.is_empty() && self.new.messages >= self.pace.messages_max {
             self.old = std::mem::take(&mut self.new);
             self.filed = Filed { filing_to: self.newest, cursor: (0, 0), ..self.filed };
         }
-        let rows_max = self.pace.rows_min.max(ROWS_FILED_PER_ROW * self.rows_added);
+        let rows_max = rows_min.max(ROWS_FILED_PER_ROW * self.rows_added);
         self.rows_added = 0;
         let mut views = conn.prepare_cached(INSERT_VIEW)?;
         let mut talks = conn.prepare_cached("INSERT INTO talks (account, name_id, id) VALUES (?1, ?2, ?3)")?;
@@ -316,7 +284,7 @@ impl Young {
             };
             views.execute(params![Num(key.0), Num(key.1), view.received])?;
             talks.execute([Num(key.0), Num(view.other.0), Num(key.1)])?;
-            if self.old.waiting.contains(&key) {
+            if self.old.waiting.contains_key(&key) {
                 conn.prepare_cached("INSERT INTO inbox (account, id) VALUES (?1, ?2)")?
                     .execute(params![Num(key.0), Num(key.1)])?;
                 self.stop_waiting(key);
@@ -326,11 +294,8 @@ impl Young {
             self.filed.cursor = key;
         }
         if self.old.views.is_empty() {
-            self.old = Generation::default();
             self.filed = Filed { to: self.filed.filing_to, cursor: (0, 0), ..self.filed };
         }
         Ok(())
     }
 }
-
-const INSERT_VIEW: &str = "INSERT INTO views (account, id, received) VALUES (?1, ?2, ?3)";
