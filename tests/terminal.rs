@@ -235,7 +235,6 @@ fn plain_text_goes_to_whom_it_was_said_and_tab_completes_ops_and_names() {
 }
 
 #[test]
-#[ignore = "the server does not serve history, erase, who and passwd yet"]
 fn history_who_and_erase_are_served_to_the_prompt() {
     let _turn = alone();
     let cluster = cluster();
