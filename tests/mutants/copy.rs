@@ -15,12 +15,17 @@ use crate::list::Mutant;
 /// What a copy consists of.
 const FOLDERS: [&str; 5] = ["src", "chat/src", "tests/core_sim", "tests/sim", "tests/golden"];
 /// Parts of the library that no simulation runs.
-const LEFT_OUT: [&str; 7] = ["cli", "client", "drill", "logging", "memory", "panics", "server"];
+const LEFT_OUT: [&str; 6] = ["cli", "client", "drill", "logging", "panics", "server"];
 const MAIN: &str = "src/main.rs";
 const VERSION: (&str, &str) = ("\nversion = \"0.1.0\"", "\nversion = \"0.1.0-mutants\"");
 const PROGRAM: [&str; 2] = ["default-run = \"plainsong\"\n", "[[bin]]\nname = \"plainsong\"\npath = \"src/main.rs\"\n"];
-/// The tests that look for bugs.
-pub const HUNTERS: [&str; 3] = ["core_sim", "sim", "golden"];
+/// The tests that look for bugs: three test programs, and the library's own tests. Those are built for a full run alone:
+/// they find what is pure logic, and nothing of the quick ones is.
+pub const HUNTERS: [&str; 4] = ["core_sim", "sim", "golden", UNIT];
+/// The library's own tests.
+pub const UNIT: &str = "unit";
+/// What cargo calls them.
+const LIBRARY: &str = "plainsong";
 
 /// The copy.
 pub struct Copy {
@@ -46,7 +51,7 @@ impl Copy {
             return Err(format!("there is no {}, in which {:?} should stand", edit.file, edit.anchor));
         }
         copy.write(&mut written, "src/mutant.rs", include_str!("switch.rs"));
-        for name in ["Cargo.toml", "Cargo.lock", "chat/Cargo.toml"] {
+        for name in ["Cargo.toml", "Cargo.lock", "chat/Cargo.toml", "config.yaml"] {
             let text = fs::read_to_string(package.join(name)).map_err(|why| format!("{name}: {why}"))?;
             copy.write(&mut written, name, &manifest(name, &text)?);
         }
@@ -70,19 +75,22 @@ impl Copy {
         fs::write(path, text).expect("the target directory can be written");
     }
 
-    /// Builds the hunters; gives the path of each, in the order of [`HUNTERS`].
-    pub fn build(&self) -> Result<Vec<PathBuf>, String> {
+    /// Builds the hunters, with the library's own tests or without; gives the path of each, in the order of [`HUNTERS`].
+    pub fn build(&self, with_unit: bool) -> Result<Vec<PathBuf>, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.args(["test", "--no-run", "--offline", "--message-format=json-render-diagnostics"]);
-        command.args(HUNTERS.iter().flat_map(|hunter| ["--test", hunter]));
+        let built: Vec<&str> = HUNTERS.into_iter().filter(|hunter| with_unit || *hunter != UNIT).collect();
+        command
+            .args(built.iter().flat_map(|&hunter| if hunter == UNIT { vec!["--lib"] } else { vec!["--test", hunter] }));
         let output = command.env("CARGO_TARGET_DIR", &self.target).current_dir(&self.root).output();
         let output = output.map_err(|why| format!("cargo does not start: {why}"))?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         let said = String::from_utf8_lossy(&output.stdout);
-        HUNTERS.iter().map(|hunter| executable(&said, hunter).ok_or(format!("cargo names no {hunter}"))).collect()
+        let name = |hunter: &'static str| if hunter == UNIT { LIBRARY } else { hunter };
+        built.iter().map(|hunter| executable(&said, name(hunter)).ok_or(format!("cargo names no {hunter}"))).collect()
     }
 }
 

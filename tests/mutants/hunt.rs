@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::copy::UNIT;
+
 /// A hunt that takes longer goes round in circles, or the machine is busy: nothing was found.
 const HUNT_MAX: Duration = Duration::from_secs(600);
 /// What a hunter prints of the first seed that breaks something.
@@ -30,7 +32,7 @@ pub fn hunt(copy: &Path, hunter: &Path, name: &str, mutant: &str, seeds: u64) ->
     let began = Instant::now();
     let mut command = Command::new(hunter);
     match name {
-        "golden" => command.arg("--test-threads=1"),
+        "golden" | UNIT => command.arg("--test-threads=1"),
         _ => command.args(["first_broken", "--exact", "--ignored", "--nocapture", "--test-threads=1"]),
     };
     command.env("PLAINSONG_MUTANT", mutant).env("HUNT_SEEDS", seeds.to_string());
@@ -61,6 +63,16 @@ pub fn hunt(copy: &Path, hunter: &Path, name: &str, mutant: &str, seeds: u64) ->
         let mut next = || words.next().unwrap_or_default();
         let (seed, law, text) = (next(), next(), next());
         return found(seed, checker(copy, name, law), text);
+    }
+    if name == UNIT && !status.success() {
+        let failed =
+            said.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED")).unwrap_or("?");
+        let test = failed.rsplit("::").next().unwrap_or(failed);
+        return found(
+            test,
+            format!("unit {}", failed.trim_end_matches(test).trim_end_matches("::")),
+            "a unit test fails",
+        );
     }
     if name == "golden" && !status.success() {
         return found(script(&said), "golden".into(), "another conversation than the script's");

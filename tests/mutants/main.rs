@@ -102,7 +102,7 @@ fn deliberate_bugs_are_found() {
     let seeds = asked.unwrap_or(if full { SEEDS } else { SEEDS_QUICK });
     let began = Instant::now();
     let copy = Copy::make(package(), &all).unwrap_or_else(|why| panic!("{why}"));
-    let built = copy.build().unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
+    let built = copy.build(full).unwrap_or_else(|why| panic!("the copy does not build:\n{why}"));
     println!("{} bugs in one copy, built in {:.0} s", all.len(), began.elapsed().as_secs_f64());
     for (name, path) in HUNTERS.iter().zip(&built) {
         let broken = hunt(&copy.root, path, name, "", SEEDS_QUICK).unwrap_or_else(|why| panic!("{why}"));
