@@ -67,3 +67,12 @@ fn blanking_knows_strings_characters_lifetimes_and_comments() {
     assert_eq!(code.split_whitespace().collect::<String>(), "a(,,,,b)+e<'f>::g'i");
     assert_eq!(code.matches('\n').count(), 2);
 }
+
+#[test]
+fn a_document_that_names_a_test_which_is_gone_fails() {
+    let document = "| promise | unit `it_is_there`, `it_was_renamed`, `a word`, `Type` |";
+    let names = crate::docs::names(document);
+    assert_eq!(names.len(), 2);
+    let code = ["fn it_is_there() {} fn it_was_renamed_later() {}".to_owned()];
+    assert_eq!(crate::docs::unknown(&names, &code, &Default::default()), ["it_was_renamed"]);
+}

@@ -5,6 +5,7 @@
 //! rule that cannot fail holds nothing.
 
 mod broken;
+mod docs;
 mod imports;
 mod source;
 
@@ -235,4 +236,29 @@ fn nobody_sleeps_where_an_event_would_do() {
     let stale: Vec<_> =
         sleeps_no_more.map(|(path, _)| format!("{path}: sleeps no more: take it off MAY_SLEEP")).collect();
     assert_none(&stale);
+}
+
+/// Documents that name tests.
+const NAME_TESTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "docs/TESTING.md", "docs/MUTANTS.md"];
+
+#[test]
+fn what_documents_name_is_there() {
+    let all = sources();
+    let scripts = std::fs::read_dir("tests/golden").expect("cargo runs tests at the root").flatten();
+    let scripts = scripts.filter_map(|file| file.path().file_stem()?.to_str().map(str::to_owned));
+    let stem =
+        |source: &Source| source.path.rsplit('/').next().and_then(|name| name.split('.').next()).map(str::to_owned);
+    let stems = all.iter().filter_map(stem).chain(scripts).collect();
+    let code: Vec<String> = all.iter().filter(|source| !source.path.ends_with(".md")).map(|s| s.text.clone()).collect();
+    let documents = all.iter().filter(|source| NAME_TESTS.contains(&source.path.as_str()));
+    let failures = documents.flat_map(|document| {
+        let names = docs::names(&document.text);
+        let unknown = docs::unknown(&names, &code, &stems);
+        let path = &document.path;
+        unknown
+            .into_iter()
+            .map(|name| format!("{path}: there is no `{name}`: what it names holds nothing"))
+            .collect::<Vec<_>>()
+    });
+    assert_none(&failures.collect::<Vec<_>>());
 }
