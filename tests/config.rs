@@ -162,6 +162,9 @@ fn what_is_quoted_of_a_file_stays_on_one_line_and_moves_no_cursor() {
     assert_eq!(problems.len(), 1);
     assert!(problems[0].what.contains(r"a\nb\u{1b}[2J"), "{}", problems[0]);
     assert!(!problems[0].to_string().contains(char::is_control));
+    let host = Config::parse(b"replicas:\n  - { id: 1, host: \"a\\e[2Jb\", port: 5001, internal_port: 7001 }\n");
+    let problems = host.expect_err("no host is called that");
+    assert!(problems.iter().all(|problem| !problem.to_string().contains(char::is_control)), "{problems:?}");
 }
 
 #[test]

@@ -82,7 +82,11 @@ fn secret(config: &Config, found: &mut Found) {
     if let (Some((position, stranger)), true) = (stranger, config.secret.is_empty()) {
         found.add_shared(
             &[&[Key("secret")], &[Key("replicas"), Item(position), Key("host")]],
-            format!("`secret` is empty, but replica {} is at {}, not on loopback", stranger.id, stranger.host),
+            format!(
+                "`secret` is empty, but replica {} is at {}, not on loopback",
+                stranger.id,
+                stranger.host.escape_debug()
+            ),
             "anyone there could join the cluster: make one with `openssl rand -hex 32` and give every host the same",
         );
     }
