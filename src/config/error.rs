@@ -69,10 +69,7 @@ fn lines(path: &Path, problems: &[Problem]) -> String {
 pub(super) fn located(text: &str, violations: Vec<Violation>) -> Vec<Problem> {
     let mut problems: Vec<_> = violations
         .into_iter()
-        .map(|Violation { paths, what, advice }| {
-            let Place { line, column } = locate(text, &paths);
-            Problem { line, column, what, advice }
-        })
+        .map(|Violation { paths, what, advice }| problem(locate(text, &paths), what, &advice))
         .collect();
     problems.sort_by_key(|problem| (problem.line, problem.column));
     problems
