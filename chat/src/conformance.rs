@@ -34,6 +34,7 @@ where
         ("a message to oneself is one view and one undelivered entry", a_message_to_oneself_is_one),
         ("undelivered and received go on after an id, up to a limit", pages_go_on_after_an_id),
         ("marks count what they mark, once", marks_count_what_they_mark),
+        ("accounts and undelivered bytes are counted", accounts_and_bytes_are_counted),
         ("an account that is gone has nothing", an_account_that_is_gone_has_nothing),
         ("what a deleted account sent stays, under its name", what_was_sent_stays),
         ("a successor of the same name sees nothing of its predecessor's", a_successor_sees_nothing),
@@ -206,6 +207,27 @@ where
     assert_eq!(ok(storage.undelivered_count(bob.id)), 0);
 }
 
+fn accounts_and_bytes_are_counted<S: Storage>(storage: &mut S)
+where
+    S::Error: Debug,
+{
+    assert_eq!(ok(storage.accounts_count()), 0);
+    let (ann, bob) = (enter(storage, 1, "ann"), enter(storage, 2, "bob"));
+    assert_eq!(ok(storage.accounts_count()), 2);
+    say(storage, 3, &ann, &bob, "four");
+    say(storage, 4, &ann, &bob, "é");
+    say(storage, 5, &bob, &bob, "x");
+    assert_eq!((ok(storage.undelivered_bytes(ann.id)), ok(storage.undelivered_bytes(bob.id))), (0, 7));
+    ok(storage.mark_delivered(bob.id, range(4, 4)));
+    assert_eq!(ok(storage.undelivered_bytes(bob.id)), 5);
+    ok(storage.mark_delivered(bob.id, range(4, 9)));
+    assert_eq!(ok(storage.undelivered_bytes(bob.id)), 4);
+    ok(storage.remove_account(&bob));
+    assert_eq!((ok(storage.undelivered_bytes(bob.id)), ok(storage.accounts_count())), (0, 1));
+    enter(storage, 6, "bob");
+    assert_eq!(ok(storage.accounts_count()), 2);
+}
+
 fn an_account_that_is_gone_has_nothing<S: Storage>(storage: &mut S)
 where
     S::Error: Debug,
@@ -323,8 +345,9 @@ where
                 ok(storage.remove_account(&account));
             }
             (1..=10, (Some(from), Some(to))) => {
-                say(&mut map, index, &from, &to, "x");
-                say(storage, index, &from, &to, "x");
+                let text = &"many words"[..1 + random.below(9)];
+                say(&mut map, index, &from, &to, text);
+                say(storage, index, &from, &to, text);
             }
             (11..=14, (Some(account), _)) => {
                 let from = index.saturating_sub(random.below(40) as u64);
@@ -348,6 +371,7 @@ fn compare<S: Storage>(map: &MapStorage, storage: &S, words: &[&str], index: u64
 where
     S::Error: Debug,
 {
+    assert_eq!(ok(storage.accounts_count()), ok(map.accounts_count()), "at step {index}");
     for word in words {
         let Some(account) = ok(map.account(&name(word))) else {
             continue;
@@ -355,6 +379,8 @@ where
         let after = MessageId(index.saturating_sub(30));
         let count = ok(map.undelivered_count(account.id));
         assert_eq!(ok(storage.undelivered_count(account.id)), count, "{word} at step {index}");
+        let bytes = ok(map.undelivered_bytes(account.id));
+        assert_eq!(ok(storage.undelivered_bytes(account.id)), bytes, "{word} at step {index}");
         let waiting = ok(map.undelivered(account.id, after, 8));
         assert_eq!(ok(storage.undelivered(account.id, after, 8)), waiting, "{word} at step {index}");
         let received = ok(map.received(account.id, after, 8));

@@ -13,6 +13,7 @@ mod delivery;
 mod durability;
 mod failover;
 mod founding;
+mod limits;
 mod lines;
 mod ops;
 mod outages;

@@ -90,6 +90,10 @@ fn rest(world: &mut World) {
 
 /// A client at each replica in turn creates an account, and speaks for it.
 fn each_serves(world: &mut World) {
+    // An account too many is refused for good: what is asked here is whether anybody serves.
+    for replica in world.hosts.iter_mut().filter_map(|host| host.replica.as_mut()) {
+        replica.quota.accounts = None;
+    }
     for host in 0..world.style.hosts {
         let deadline = world.now + SERVED_MAX;
         world.connect_to(0, host);

@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chat::{AccountId, IdRange};
 use tokio::sync::oneshot;
 
@@ -70,6 +70,8 @@ pub struct ReplicatorSettings {
     pub request_timeout: Duration,
     /// `election_timeout_max_ms`: bounds what a disk may take.
     pub election_timeout_max: Duration,
+    /// What is stamped on entries while this replica leads.
+    pub quota: chat::Quota,
     /// Where clients reach each replica.
     pub addresses: BTreeMap<ReplicaId, String>,
     /// What other actors may look at.
@@ -240,15 +242,9 @@ impl Replicator {
 
     /// Stamps proposals with what only the leader knows, and appends them.
     fn propose(&mut self, payloads: Vec<Bytes>) {
-        let stamped = payloads
-            .into_iter()
-            .map(|payload| {
-                let online = machine::payload::recipient(&payload).is_some_and(|name| self.online.is_online(name));
-                let mut payload = BytesMut::from(&payload[..]);
-                machine::payload::stamp(&mut payload, online);
-                payload.freeze()
-            })
-            .collect();
+        let quota = self.settings.quota;
+        let stamp = |payload: Bytes| machine::payload::stamp(&payload, quota, |name| self.online.is_online(name));
+        let stamped = payloads.into_iter().map(stamp).collect();
         self.step(Input::Propose(stamped));
     }
 

@@ -35,15 +35,20 @@ impl Storage for StateStore {
         Ok(())
     }
 
+    fn accounts_count(&self) -> Result<u64, StorageError> {
+        Ok(self.progress.accounts)
+    }
+
     fn insert_account(&mut self, account: &Account) -> Result<(), StorageError> {
         self.assert_open();
-        let sql = "INSERT INTO accounts (id, living, undelivered, keys, name, password, crc)
-                   VALUES (?1, 1, 0, 0, ?2, ?3, ?4)";
-        let row = AccountRow { account: account.clone(), living: true, undelivered: 0, keys: 0 };
+        let sql = "INSERT INTO accounts (id, living, undelivered, undelivered_bytes, keys, name, password, crc)
+                   VALUES (?1, 1, 0, 0, 0, ?2, ?3, ?4)";
+        let row = AccountRow { account: account.clone(), living: true, undelivered: 0, undelivered_bytes: 0, keys: 0 };
         let password = account.password.as_ref().map(|hash| hash.as_str());
         let values = params![Num(account.id.0), account.name.as_str(), password, row.crc()];
         self.conn.prepare_cached(sql)?.execute(values)?;
         self.hot.get_mut().born(account.clone());
+        self.progress.accounts += 1;
         Ok(())
     }
 
@@ -52,8 +57,13 @@ impl Storage for StateStore {
         self.assert_open();
         self.young.part_with(&self.conn, account.id)?;
         let gone = Account { password: None, ..account.clone() };
-        let gone = AccountRow { account: gone, living: false, undelivered: 0, keys: 0 };
-        let sql = "UPDATE accounts SET living = 0, undelivered = 0, keys = 0, password = NULL, crc = ?2 WHERE id = ?1";
+        let gone = AccountRow { account: gone, living: false, undelivered: 0, undelivered_bytes: 0, keys: 0 };
+        let Some(left) = self.progress.accounts.checked_sub(1) else {
+            return Err(rows::damaged("more accounts live than were counted"));
+        };
+        self.progress.accounts = left;
+        let sql = "UPDATE accounts SET living = 0, undelivered = 0, undelivered_bytes = 0, keys = 0, password = NULL,
+                   crc = ?2 WHERE id = ?1";
         self.conn.prepare_cached(sql)?.execute(params![Num(account.id.0), gone.crc()])?;
         self.conn.prepare_cached("INSERT INTO purges (account) VALUES (?1)")?.execute([Num(account.id.0)])?;
         self.hot.get_mut().gone(account);
@@ -71,12 +81,17 @@ impl Storage for StateStore {
     ) -> Result<(), StorageError> {
         self.assert_open();
         rows::insert_message(&self.conn, id, from, to, time, text)?;
-        self.young.add(id, from, to);
+        self.young.add(id, from, to, text.as_str().len() as u64);
         Ok(())
     }
 
     fn undelivered_count(&self, account: AccountId) -> Result<u64, StorageError> {
-        Ok(self.in_inbox(account)? + self.young.waiting_count(account))
+        Ok(self.in_inbox(account)? + self.young.waiting_count(account).messages)
+    }
+
+    fn undelivered_bytes(&self, account: AccountId) -> Result<u64, StorageError> {
+        let filed = self.hot.borrow_mut().by_id(&self.conn, account)?.map_or(0, |living| living.row.undelivered_bytes);
+        Ok(filed + self.young.waiting_count(account).bytes)
     }
 
     fn undelivered_in(&self, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
@@ -112,14 +127,17 @@ impl Storage for StateStore {
         if self.in_inbox(account)? == 0 || range.is_empty() || !self.young.reaches_tables(range) {
             return Ok(young);
         }
+        let bytes = self.texts_bytes(account, range)?;
         let sql = "DELETE FROM inbox WHERE account = ?1 AND id BETWEEN ?2 AND ?3";
         let within = params![Num(account.0), Num::bound(range.from.0), Num::bound(range.to.0)];
         let filed = self.conn.prepare_cached(sql)?.execute(within)? as u64;
         let living = self.hot.get_mut().by_id(&self.conn, account)?.expect("it has rows in the inbox");
-        let Some(left) = living.row.undelivered.checked_sub(filed) else {
+        let (messages_left, bytes_left) =
+            (living.row.undelivered.checked_sub(filed), living.row.undelivered_bytes.checked_sub(bytes));
+        let (Some(messages_left), Some(bytes_left)) = (messages_left, bytes_left) else {
             return Err(rows::damaged(format!("account {account} has more undelivered messages than were counted")));
         };
-        living.count(|undelivered, _| *undelivered = left);
+        living.count(|row| (row.undelivered, row.undelivered_bytes) = (messages_left, bytes_left));
         Ok(young + filed)
     }
 
@@ -149,7 +167,7 @@ impl Storage for StateStore {
                        (SELECT at FROM keys WHERE account = ?1 ORDER BY at LIMIT ?2)";
             self.conn.prepare_cached(sql)?.execute(params![Num(account.0), Num::bound(beyond)])?;
         }
-        living.count(|_, keys| *keys = *keys + u64::from(!known) - beyond);
+        living.count(|row| row.keys = row.keys + u64::from(!known) - beyond);
         Ok(())
     }
 }
@@ -162,6 +180,26 @@ impl StateStore {
     /// How many of the account's undelivered messages are in the table.
     fn in_inbox(&self, account: AccountId) -> Result<u64, StorageError> {
         Ok(self.hot.borrow_mut().by_id(&self.conn, account)?.map_or(0, |living| living.row.undelivered))
+    }
+
+    /// The bytes of the account's undelivered messages of the range, of those in the table. Each is read: a number beside
+    /// its key in `inbox` would stand under no checksum, and a damaged one would make replicas refuse different sends.
+    fn texts_bytes(&self, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
+        let sql = format!(
+            "SELECT {MESSAGE} FROM inbox CROSS JOIN messages USING (id) WHERE account = ?1 AND id BETWEEN ?2 AND ?3"
+        );
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let within = params![Num(account.0), Num::bound(range.from.0), Num::bound(range.to.0)];
+        let mut found = statement.query(within)?;
+        let mut bytes = 0;
+        while let Some(row) = found.next()? {
+            let message = rows::message(row)?;
+            if message.recipient != account.0 {
+                return Err(rows::damaged(format!("message {} waits in another's mailbox", message.id)));
+            }
+            bytes += message.text_bytes();
+        }
+        Ok(bytes)
     }
 
     /// The ids that a query finds in a table for an account, after an id, up to a limit.

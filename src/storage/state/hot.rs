@@ -72,7 +72,7 @@ impl Hot {
 
     /// A new account, already in the file.
     pub fn born(&mut self, account: Account) {
-        self.keep(AccountRow { account, living: true, undelivered: 0, keys: 0 });
+        self.keep(AccountRow { account, living: true, undelivered: 0, undelivered_bytes: 0, keys: 0 });
     }
 
     /// The account is gone.
@@ -83,11 +83,12 @@ impl Hot {
 
     /// Writes the counters that changed. What is kept afterwards equals the file, and fits its bound.
     pub fn write(&mut self, conn: &Connection) -> Result<(), StorageError> {
-        let sql = "UPDATE accounts SET undelivered = ?2, keys = ?3, crc = ?4 WHERE id = ?1";
+        let sql = "UPDATE accounts SET undelivered = ?2, undelivered_bytes = ?3, keys = ?4, crc = ?5 WHERE id = ?1";
         let mut statement = conn.prepare_cached(sql)?;
         for living in self.by_id.values_mut().filter(|living| living.dirty) {
             let row = &living.row;
-            statement.execute(params![Num(row.account.id.0), Num(row.undelivered), Num(row.keys), row.crc()])?;
+            let (undelivered, bytes) = (Num(row.undelivered), Num(row.undelivered_bytes));
+            statement.execute(params![Num(row.account.id.0), undelivered, bytes, Num(row.keys), row.crc()])?;
             living.dirty = false;
         }
         if self.by_id.len() > ACCOUNTS_CACHED {
@@ -99,8 +100,8 @@ impl Hot {
 
 impl Living {
     /// Changes the counters; they are written with the commit.
-    pub fn count(&mut self, change: impl FnOnce(&mut u64, &mut u64)) {
-        change(&mut self.row.undelivered, &mut self.row.keys);
+    pub fn count(&mut self, change: impl FnOnce(&mut AccountRow)) {
+        change(&mut self.row);
         self.dirty = true;
     }
 }

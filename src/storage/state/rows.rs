@@ -60,20 +60,27 @@ pub(super) struct AccountRow {
     pub account: Account,
     pub living: bool,
     pub undelivered: u64,
+    pub undelivered_bytes: u64,
     pub keys: u64,
 }
 
 /// What [`account`] reads.
-pub(super) const ACCOUNT: &str = "id, living, undelivered, keys, name, password, crc";
+pub(super) const ACCOUNT: &str = "id, living, undelivered, keys, name, password, crc, undelivered_bytes";
 
 impl AccountRow {
     /// The crc that belongs to it.
     pub fn crc(&self) -> u32 {
         let Account { id, name, password } = &self.account;
         let password = password.as_ref().map(PasswordHash::as_str);
-        let numbers = [id.0, self.living.into(), self.undelivered, self.keys, password.is_some().into()];
-        crc(&numbers, &[name.as_str(), password.unwrap_or_default()])
+        let counts = [self.undelivered, self.undelivered_bytes, self.keys];
+        account_crc(id.0, self.living, counts, name.as_str(), password)
     }
+}
+
+fn account_crc(id: u64, living: bool, counts: [u64; 3], name: &str, password: Option<&str>) -> u32 {
+    let [undelivered, bytes, keys] = counts;
+    let numbers = [id, living.into(), undelivered, bytes, keys, password.is_some().into()];
+    crc(&numbers, &[name, password.unwrap_or_default()])
 }
 
 /// The account of that id, living or gone.
@@ -88,18 +95,15 @@ pub(super) fn account(row: &Row<'_>) -> Result<AccountRow, StorageError> {
     let read = || {
         let password = row.get_ref(5)?.as_str_or_null()?;
         let (id, living, name) = (number(row, 0)?, flag(row, 1)?, row.get_ref(4)?.as_str()?);
-        let (undelivered, keys) = (number(row, 2)?, number(row, 3)?);
-        let sum = crc(
-            &[id, living.into(), undelivered, keys, password.is_some().into()],
-            &[name, password.unwrap_or_default()],
-        );
+        let (undelivered, undelivered_bytes, keys) = (number(row, 2)?, number(row, 7)?, number(row, 3)?);
+        let sum = account_crc(id, living, [undelivered, undelivered_bytes, keys], name, password);
         // Before anything is made of the texts.
         let account = (row.get::<_, u32>(6)? == sum).then(|| Account {
             id: AccountId(id),
             name: Name::from_stored(name),
             password: password.map(PasswordHash::from_stored),
         });
-        Ok((id, account.map(|account| AccountRow { account, living, undelivered, keys })))
+        Ok((id, account.map(|account| AccountRow { account, living, undelivered, undelivered_bytes, keys })))
     };
     let (id, account) = cells(read(), "an account")?;
     account.ok_or_else(|| damaged(format!("the checksum of account {id} does not match")))
@@ -176,6 +180,11 @@ pub(super) fn message<'r>(row: &'r Row<'_>) -> Result<MessageRow<'r>, StorageErr
 }
 
 impl MessageRow<'_> {
+    /// The length of its text.
+    pub fn text_bytes(&self) -> u64 {
+        self.text.len() as u64
+    }
+
     /// As the rules know it.
     pub fn named(self, from: Name, to: Name) -> Message {
         Message { id: MessageId(self.id), from, to, time: self.time, text: Text::from_stored(self.text) }

@@ -19,7 +19,7 @@
 //!
 //! so that a read is the three of them one after the other, and no row is ever in two places.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use chat::{AccountId, IdRange, MessageId};
@@ -55,8 +55,8 @@ type Key = (u64, u64);
 struct Generation {
     /// Whether it was received; else it was sent.
     views: BTreeMap<Key, bool>,
-    /// Which of them are undelivered.
-    waiting: BTreeSet<Key>,
+    /// Which of them are undelivered, and the length of their texts.
+    waiting: BTreeMap<Key, u64>,
     messages: usize,
 }
 
@@ -79,9 +79,17 @@ pub(super) struct Young {
     old: Generation,
     new: Generation,
     newest: u64,
-    /// How many wait, for each account that has any.
-    waiting: HashMap<u64, u64>,
+    /// What waits, for each account that has any.
+    waiting: HashMap<u64, Waiting>,
     rows_added: usize,
+}
+
+/// What waits for an account here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub messages: u64,
+    /// Of their texts.
+    pub bytes: u64,
 }
 
 fn keys(account: AccountId, range: IdRange) -> (Bound<Key>, Bound<Key>) {
@@ -107,16 +115,17 @@ impl Young {
         let mut found = statement.query([Num(filed.to)])?;
         let mut before = filed.to;
         while let Some(row) = found.next()? {
-            let MessageRow { id, waiting, sender, recipient, .. } = rows::message(row)?;
+            let row = rows::message(row)?;
+            let MessageRow { id, waiting, sender, recipient, .. } = row;
             if id <= before {
                 return Err(rows::damaged(format!("message {id} is out of order")));
             }
             before = id;
             if sender != recipient && lives(sender)? {
-                young.put((sender, id), false, false);
+                young.put((sender, id), false, None);
             }
             if lives(recipient)? {
-                young.put((recipient, id), true, waiting);
+                young.put((recipient, id), true, waiting.then(|| row.text_bytes()));
             }
             young.seen(id);
         }
@@ -129,12 +138,12 @@ impl Young {
     }
 
     /// A new message, already in the file.
-    pub fn add(&mut self, id: MessageId, from: AccountId, to: AccountId) {
+    pub fn add(&mut self, id: MessageId, from: AccountId, to: AccountId, text_bytes: u64) {
         assert!(id.0 > self.newest, "message {id} comes after message {}", self.newest);
         if from != to {
-            self.put((from.0, id.0), false, false);
+            self.put((from.0, id.0), false, None);
         }
-        self.put((to.0, id.0), true, true);
+        self.put((to.0, id.0), true, Some(text_bytes));
         self.rows_added += 2;
         self.seen(id.0);
     }
@@ -145,16 +154,19 @@ impl Young {
         generation.messages += 1;
     }
 
-    fn put(&mut self, key: Key, received: bool, waits: bool) {
+    /// `waits`: the bytes of its text, if it is undelivered.
+    fn put(&mut self, key: Key, received: bool, waits: Option<u64>) {
         let is_old = key.1 <= self.filed.filing_to;
         if is_old && key <= self.filed.cursor {
             return;
         }
         let generation = if is_old { &mut self.old } else { &mut self.new };
         generation.views.insert(key, received);
-        if waits {
-            generation.waiting.insert(key);
-            *self.waiting.entry(key.0).or_default() += 1;
+        if let Some(bytes) = waits {
+            generation.waiting.insert(key, bytes);
+            let waiting = self.waiting.entry(key.0).or_default();
+            waiting.messages += 1;
+            waiting.bytes += bytes;
         }
     }
 
@@ -164,8 +176,8 @@ impl Young {
         generation.views.contains_key(&(account, id))
     }
 
-    /// How many messages of the account wait here.
-    pub fn waiting_count(&self, account: AccountId) -> u64 {
+    /// How much of the account waits here.
+    pub fn waiting_count(&self, account: AccountId) -> Waiting {
         self.waiting.get(&account.0).copied().unwrap_or_default()
     }
 
@@ -173,7 +185,7 @@ impl Young {
     pub fn waiting(&self, account: AccountId, range: IdRange) -> impl Iterator<Item = MessageId> + '_ {
         let range = (!range.is_empty()).then(|| keys(account, range));
         let found = range.map(|keys| self.old.waiting.range(keys).chain(self.new.waiting.range(keys)));
-        found.into_iter().flatten().map(|key| MessageId(key.1))
+        found.into_iter().flatten().map(|(key, _)| MessageId(key.1))
     }
 
     /// The messages of the range that the account received and that are not in the tables yet, oldest first.
@@ -198,15 +210,17 @@ impl Young {
         Ok(marked.len() as u64)
     }
 
-    fn stop_waiting(&mut self, key: Key) {
-        if (self.old.waiting.remove(&key) || self.new.waiting.remove(&key))
-            && let Some(count) = self.waiting.get_mut(&key.0)
-        {
-            *count -= 1;
-            if *count == 0 {
+    /// Gives the bytes of its text, if it waited.
+    fn stop_waiting(&mut self, key: Key) -> Option<u64> {
+        let bytes = self.old.waiting.remove(&key).or_else(|| self.new.waiting.remove(&key))?;
+        if let Some(waiting) = self.waiting.get_mut(&key.0) {
+            waiting.messages -= 1;
+            waiting.bytes -= bytes;
+            if waiting.messages == 0 {
                 self.waiting.remove(&key.0);
             }
         }
+        Some(bytes)
     }
 
     /// Files the views of an account that goes, for the purge to find; what waited does not wait any more.
@@ -238,12 +252,14 @@ impl Young {
                 break;
             };
             insert_view(conn, key, received)?;
-            if self.old.waiting.contains(&key) {
+            if let Some(bytes) = self.stop_waiting(key) {
                 conn.prepare_cached("INSERT INTO inbox (account, id) VALUES (?1, ?2)")?
                     .execute(params![Num(key.0), Num(key.1)])?;
-                self.stop_waiting(key);
                 let living = hot.by_id(conn, AccountId(key.0))?.expect("what waits here waits for the living");
-                living.count(|undelivered, _| *undelivered += 1);
+                living.count(|row| {
+                    row.undelivered += 1;
+                    row.undelivered_bytes += bytes;
+                });
             }
             self.filed.cursor = key;
         }

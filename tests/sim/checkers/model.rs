@@ -66,6 +66,12 @@ struct Owner {
 
 const NEVER: u64 = u64::MAX;
 
+/// The limit of that letter in a stamp such as `m9b100`.
+fn limit(stamp: &str, letter: char) -> Option<usize> {
+    let digits = stamp.split_once(letter)?.1.split(|c: char| !c.is_ascii_digit()).next();
+    Some(digits.and_then(|digits| digits.parse().ok()).expect("a number"))
+}
+
 /// Who proposed: (id, incarnation, boot, number).
 type Origin = (String, u64, u64);
 
@@ -107,6 +113,7 @@ impl Model {
     fn command(&mut self, index: Index, line: &str, effect: &mut Option<usize>) -> Fate {
         let online = line.starts_with('+');
         let (origin, command) = line[1..].split_once('|').expect("an origin and a command");
+        let (origin, limits) = origin.split_once(';').unwrap_or((origin, ""));
         let mut words = origin.rsplitn(3, '.');
         let mut next = || words.next().expect("member.boot.n");
         let (n, boot, member) = (next(), next(), words.next().expect("a member"));
@@ -118,13 +125,14 @@ impl Model {
         }
         self.streams.insert(member.to_owned(), (boot, n));
         self.by_origin.insert((member.to_owned(), boot, n), index);
-        Fate::Done(self.act(index.0, online, command, effect))
+        Fate::Done(self.act(index.0, (online, limits), command, effect))
     }
 
-    fn act(&mut self, index: u64, online: bool, command: &str, effect: &mut Option<usize>) -> Res {
+    fn act(&mut self, index: u64, stamp: (bool, &str), command: &str, effect: &mut Option<usize>) -> Res {
+        let limits = stamp.1;
         if let Some(create) = command.strip_prefix("|1|") {
             let (name, hash) = create.split_once("|$sim$").expect("a name and a tag");
-            return self.create(index, name, hash, effect);
+            return self.create(index, limits, (name, hash), effect);
         }
         if let Some(marks) = command.strip_prefix("|mark|") {
             for mark in marks.split(';').filter(|m| !m.is_empty()) {
@@ -153,7 +161,7 @@ impl Model {
             return if before == same { res.clone() } else { Res::Refused("KEY_REUSED") };
         }
         let res = match words.split_once('|') {
-            Some(("5", send)) => self.send(index, online, send, effect),
+            Some(("5", send)) => self.send(index, stamp, send, effect),
             Some(("9", ack)) => self.ack(index, id, key, ack, effect),
             _ => panic!("no such command: {command}"),
         };
@@ -164,9 +172,12 @@ impl Model {
         res
     }
 
-    fn create(&mut self, index: u64, name: &str, tag: &str, effect: &mut Option<usize>) -> Res {
+    fn create(&mut self, index: u64, limits: &str, (name, tag): (&str, &str), effect: &mut Option<usize>) -> Res {
         if self.living.contains_key(name) {
             return Res::Refused("NAME_TAKEN");
+        }
+        if limit(limits, 'a').is_some_and(|max| self.living.len() >= max) {
+            return Res::Refused("FORBIDDEN");
         }
         *effect = tag.parse().ok();
         self.living.insert(name.to_owned(), index);
@@ -183,11 +194,18 @@ impl Model {
         Res::Deleted
     }
 
-    fn send(&mut self, index: u64, online: bool, send: &str, effect: &mut Option<usize>) -> Res {
+    fn send(&mut self, index: u64, (online, limits): (bool, &str), send: &str, effect: &mut Option<usize>) -> Res {
         let (to, text) = send.split_once('|').expect("a name and a text");
         let Some(owner) = self.living.get(to).and_then(|id| self.owners.get_mut(id)) else {
             return Res::Refused("NO_SUCH_USER");
         };
+        let waiting: Vec<usize> = owner.mail.iter().filter(|m| m.delivered == NEVER).map(|m| m.text.len()).collect();
+        let bytes = waiting.iter().sum::<usize>() + text.len();
+        if limit(limits, 'm').is_some_and(|max| waiting.len() >= max)
+            || limit(limits, 'b').is_some_and(|max| bytes > max)
+        {
+            return Res::Refused("MAILBOX_FULL");
+        }
         *effect = text.strip_prefix('m').and_then(|n| n.parse().ok());
         owner.mail.push(Mail { id: index, text: text.to_owned(), delivered: NEVER });
         Res::Sent { id: index, online }
