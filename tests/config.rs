@@ -74,7 +74,11 @@ fn values() -> Vec<Bad> {
         line("limits:\n  line_bytes: §255", "`limits.line_bytes` is 255", "256 to 1048576"),
         line("limits: { line_bytes: §1048577 }", "is 1048577", "256 to 1048576"),
         line("limits: { mailbox_bytes: §8191 }", "`limits.mailbox_bytes` is 8191, less than", "0 for no limit"),
-        line("limits: { line_bytes: 300, mailbox_bytes: §1 }", "is 1, less than `limits.line_bytes`, 300", "write more"),
+        line(
+            "limits: { line_bytes: 300, mailbox_bytes: §1 }",
+            "is 1, less than `limits.line_bytes`, 300",
+            "write more",
+        ),
         line("limits: { accounts: §-1 }", "invalid value: integer `-1`", "write a value of that kind"),
         line("limits: { requests_per_second: §4294967296 }", "invalid value: integer", "write a value of that kind"),
         line("heartbeat_interval_ms: §125", "two heartbeats of 125 ms", "raise both election timeouts"),

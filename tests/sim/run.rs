@@ -26,6 +26,8 @@ pub struct Summary {
     pub refused: u64,
     pub unknown: u64,
     pub histories: u64,
+    /// Sends that found a mailbox full, and accounts too many.
+    pub over_quota: u64,
 }
 
 impl Summary {
@@ -40,6 +42,7 @@ impl Summary {
             refused: self.refused + other.refused,
             unknown: self.unknown + other.unknown,
             histories: self.histories + other.histories,
+            over_quota: self.over_quota + other.over_quota,
         }
     }
 }
@@ -75,6 +78,7 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
         refused: requests.refused,
         unknown: requests.unknown,
         histories: world.judge.history.judged,
+        over_quota: world.judge.model.refused_with("MAILBOX_FULL") + world.judge.model.refused_with("FORBIDDEN"),
     };
     world.note(|| format!("{summary:?}"));
     (summary, world.trace)

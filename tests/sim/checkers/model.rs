@@ -91,6 +91,11 @@ impl Model {
         self.fates.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
     }
 
+    /// How many commands were refused with that code.
+    pub fn refused_with(&self, code: &str) -> u64 {
+        self.fates.iter().filter(|fate| matches!(fate, Fate::Done(Res::Refused(why)) if *why == code)).count() as u64
+    }
+
     /// Where the proposal of that number had its turn.
     pub fn turn_of(&self, member: &str, boot: u64, n: u64) -> Option<Index> {
         self.by_origin.get(&(member.to_owned(), boot, n)).copied()
