@@ -79,8 +79,6 @@ fn values() -> Vec<Bad> {
             "is 1, less than `limits.line_bytes`, 300",
             "write more",
         ),
-        line("limits: { accounts: §-1 }", "invalid value: integer `-1`", "write a value of that kind"),
-        line("limits: { requests_per_second: §4294967296 }", "invalid value: integer", "write a value of that kind"),
         line("heartbeat_interval_ms: §125", "two heartbeats of 125 ms", "raise both election timeouts"),
         line("election_timeout_min_ms: §500", "500, is not below", "twice the first"),
         // The other value of the relation is a default, which has no place: the one that is written is named.
