@@ -127,7 +127,8 @@ impl Script {
         let member = Member { id: ReplicaId(stream as u16), incarnation: Incarnation(u64::MAX - 1) };
         let command = self.command(model).to_string();
         let payload = payload::encode(Origin { member, boot: Boot(1), n }, &command);
-        let limit = |max: u64, rng: &mut fastrand::Rng| rng.bool().then(|| rng.u64(..max));
+        // Few are limited: mailboxes must be filed as well.
+        let limit = |max: u64, rng: &mut fastrand::Rng| (rng.u8(..8) == 0).then(|| rng.u64(..max));
         let quota = chat::Quota {
             mailbox_messages: limit(60, &mut self.rng),
             mailbox_bytes: limit(4_000, &mut self.rng),
