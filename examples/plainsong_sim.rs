@@ -85,8 +85,11 @@ fn work(seeds: Range<u64>) -> ExitCode {
             std::process::exit(1);
         }));
         let summary = run(seed, Trace::off()).0;
-        let Summary { simulated, committed, acknowledged, reads, refused, unknown, histories, .. } = summary;
-        let numbers = format!("{simulated}\t{committed}\t{acknowledged}\t{reads}\t{refused}\t{unknown}\t{histories}");
+        let Summary { simulated, committed, acknowledged, reads, refused, unknown, histories, over_quota, .. } =
+            summary;
+        let numbers = format!(
+            "{simulated}\t{committed}\t{acknowledged}\t{reads}\t{refused}\t{unknown}\t{histories}\t{over_quota}"
+        );
         if writeln!(std::io::stdout(), "ok\t{numbers}").is_err() {
             break;
         }
@@ -114,11 +117,14 @@ fn understand(line: &str) -> Option<Said> {
     match words.as_slice() {
         ["ok", numbers @ ..] => {
             let numbers: Vec<u64> = numbers.iter().map(|n| n.parse().ok()).collect::<Option<_>>()?;
-            let [simulated, committed, acknowledged, reads, refused, unknown, histories] = numbers[..] else {
+            let [simulated, committed, acknowledged, reads, refused, unknown, histories, over_quota] = numbers[..]
+            else {
                 return None;
             };
             let events = 0;
-            Some(Said::Ok(Summary { simulated, events, committed, acknowledged, reads, refused, unknown, histories }))
+            let summary =
+                Summary { simulated, events, committed, acknowledged, reads, refused, unknown, histories, over_quota };
+            Some(Said::Ok(summary))
         }
         ["broken", seed, law, text] => {
             let broken = Broken { law: (*law).to_owned(), text: (*text).to_owned() };
@@ -188,6 +194,7 @@ fn many(args: &Args) -> ExitCode {
                 sum.refused += one.refused;
                 sum.unknown += one.unknown;
                 sum.histories += one.histories;
+                sum.over_quota += one.over_quota;
             }
             Said::Broken(seed, broken) => {
                 failed += 1;
@@ -206,8 +213,8 @@ fn many(args: &Args) -> ExitCode {
         seconds as f64 / real
     );
     println!(
-        "{} entries committed, {} writes and {} reads answered, {} refused, {} left open, {} histories searched",
-        sum.committed, sum.acknowledged, sum.reads, sum.refused, sum.unknown, sum.histories
+        "{} entries committed, {} writes and {} reads answered, {} refused, {} left open, {} over a limit, {} histories searched",
+        sum.committed, sum.acknowledged, sum.reads, sum.refused, sum.unknown, sum.over_quota, sum.histories
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -264,6 +265,7 @@ impl Replica<'_> {
                 boot: recovered.boot,
                 request_timeout: config.request_timeout(),
                 election_timeout_max: config.election_timeout_max(),
+                quota: config.limits.quota(),
                 addresses: config.replicas.iter().map(|r| (ReplicaId(r.id), r.client_address())).collect(),
                 shared,
             },
@@ -339,12 +341,15 @@ impl Replica<'_> {
             line_bytes: config.limits.line_bytes as usize,
             list: config.limits.list as usize,
             require_password: config.accounts.require_password,
+            requests_per_second: NonZeroU32::new(config.limits.requests_per_second),
+            idle: config.limits.idle(),
         };
         let here = Arbiter::current();
         let reception = Reception {
             config: Arc::new(session),
             links,
             connections_max: config.limits.connections as usize,
+            connections_per_address: NonZeroU32::new(config.limits.connections_per_address),
             threads: vec![Box::new(move |serve| {
                 // The arbiter ends only with the process.
                 here.spawn_fn(serve);

@@ -73,6 +73,12 @@ fn values() -> Vec<Bad> {
         line("limits:\n  connections: §0", "`limits.connections` is 0", "1 or more"),
         line("limits:\n  line_bytes: §255", "`limits.line_bytes` is 255", "256 to 1048576"),
         line("limits: { line_bytes: §1048577 }", "is 1048577", "256 to 1048576"),
+        line("limits: { mailbox_bytes: §8191 }", "`limits.mailbox_bytes` is 8191, less than", "0 for no limit"),
+        line(
+            "limits: { line_bytes: 300, mailbox_bytes: §1 }",
+            "is 1, less than `limits.line_bytes`, 300",
+            "write more",
+        ),
         line("heartbeat_interval_ms: §125", "two heartbeats of 125 ms", "raise both election timeouts"),
         line("election_timeout_min_ms: §500", "500, is not below", "twice the first"),
         // The other value of the relation is a default, which has no place: the one that is written is named.

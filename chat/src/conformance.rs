@@ -38,6 +38,7 @@ where
         ("history is what was sent and received, page by page in both directions", history_pages_both_ways),
         ("history with a name is with all who ever had it", history_with_a_name),
         ("what is erased is gone from one view, and from what is undelivered to it", erased_from_one_view),
+        ("accounts and undelivered bytes are counted", accounts_and_bytes_are_counted),
         ("an account that is gone has nothing", an_account_that_is_gone_has_nothing),
         ("what a deleted account sent stays, under its name", what_was_sent_stays),
         ("a successor of the same name sees nothing of its predecessor's", a_successor_sees_nothing),
@@ -346,6 +347,33 @@ where
     assert_eq!(ok(storage.mark_delivered(bob.id, range(0, 99))), 1);
 }
 
+fn accounts_and_bytes_are_counted<S: Storage>(storage: &mut S)
+where
+    S::Error: Debug,
+{
+    assert_eq!(ok(storage.accounts_count()), 0);
+    let (ann, bob) = (enter(storage, 1, "ann"), enter(storage, 2, "bob"));
+    assert_eq!(ok(storage.accounts_count()), 2);
+    say(storage, 3, &ann, &bob, "four");
+    say(storage, 4, &ann, &bob, "é");
+    say(storage, 5, &bob, &bob, "x");
+    assert_eq!((ok(storage.undelivered_bytes(ann.id)), ok(storage.undelivered_bytes(bob.id))), (0, 7));
+    ok(storage.mark_delivered(bob.id, range(4, 4)));
+    assert_eq!(ok(storage.undelivered_bytes(bob.id)), 5);
+    ok(storage.mark_delivered(bob.id, range(4, 9)));
+    assert_eq!(ok(storage.undelivered_bytes(bob.id)), 4);
+    ok(storage.erase(bob.id, MessageId(5)));
+    ok(storage.erase(ann.id, MessageId(3)));
+    assert_eq!(ok(storage.undelivered_bytes(bob.id)), 4, "neither was undelivered in that view");
+    say(storage, 6, &ann, &bob, "seven b");
+    ok(storage.erase(bob.id, MessageId(6)));
+    assert_eq!((ok(storage.undelivered_bytes(bob.id)), ok(storage.undelivered_count(bob.id))), (4, 1));
+    ok(storage.remove_account(&bob));
+    assert_eq!((ok(storage.undelivered_bytes(bob.id)), ok(storage.accounts_count())), (0, 1));
+    let second = enter(storage, 7, "bob");
+    assert_eq!((ok(storage.undelivered_bytes(second.id)), ok(storage.accounts_count())), (0, 2));
+}
+
 fn an_account_that_is_gone_has_nothing<S: Storage>(storage: &mut S)
 where
     S::Error: Debug,
@@ -470,8 +498,9 @@ where
                 ok(storage.remove_account(&account));
             }
             (1..=10, (Some(from), Some(to))) => {
-                say(&mut map, index, &from, &to, "x");
-                say(storage, index, &from, &to, "x");
+                let text = &"many words"[..1 + random.below(9)];
+                say(&mut map, index, &from, &to, text);
+                say(storage, index, &from, &to, text);
             }
             (11 | 12, (Some(account), _)) => {
                 let page = before(index.saturating_sub(random.below(60) as u64));
@@ -507,6 +536,7 @@ fn compare<S: Storage>(map: &MapStorage, storage: &S, words: &[&str], index: u64
 where
     S::Error: Debug,
 {
+    assert_eq!(ok(storage.accounts_count()), ok(map.accounts_count()), "at step {index}");
     for word in words {
         let Some(account) = ok(map.account(&name(word))) else {
             continue;
@@ -514,6 +544,8 @@ where
         let after = MessageId(index.saturating_sub(30));
         let count = ok(map.undelivered_count(account.id));
         assert_eq!(ok(storage.undelivered_count(account.id)), count, "{word} at step {index}");
+        let bytes = ok(map.undelivered_bytes(account.id));
+        assert_eq!(ok(storage.undelivered_bytes(account.id)), bytes, "{word} at step {index}");
         let waiting = ok(map.undelivered(account.id, after, 8));
         assert_eq!(ok(storage.undelivered(account.id, after, 8)), waiting, "{word} at step {index}");
         let received = ok(map.received(account.id, after, 8));

@@ -27,6 +27,8 @@ struct Mailbox {
     view: BTreeMap<MessageId, Arc<Message>>,
     /// What it received and has not been told delivered: a part of `view`.
     undelivered: BTreeSet<MessageId>,
+    /// The bytes of their texts.
+    undelivered_bytes: u64,
     keys: BTreeMap<Key, (u64, KeyMemory)>,
     /// The keys by the index at which they came: oldest first.
     keys_by_age: BTreeMap<u64, Key>,
@@ -45,11 +47,6 @@ impl MapStorage {
     /// No account, no message.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// How many accounts live.
-    pub fn accounts_count(&self) -> usize {
-        self.accounts.len()
     }
 
     fn living(&mut self, account: AccountId) -> &mut Mailbox {
@@ -79,11 +76,16 @@ impl Storage for MapStorage {
         Ok(())
     }
 
+    fn accounts_count(&self) -> Result<u64, Infallible> {
+        Ok(self.accounts.len() as u64)
+    }
+
     fn insert_account(&mut self, account: &Account) -> Result<(), Infallible> {
         let mailbox = Mailbox {
             owner: account.name.clone(),
             view: BTreeMap::new(),
             undelivered: BTreeSet::new(),
+            undelivered_bytes: 0,
             keys: BTreeMap::new(),
             keys_by_age: BTreeMap::new(),
         };
@@ -118,11 +120,16 @@ impl Storage for MapStorage {
         let mailbox = self.living(to);
         mailbox.view.insert(id, message);
         mailbox.undelivered.insert(id);
+        mailbox.undelivered_bytes += text.as_str().len() as u64;
         Ok(())
     }
 
     fn undelivered_count(&self, account: AccountId) -> Result<u64, Infallible> {
         Ok(self.mailboxes.get(&account).map_or(0, |mailbox| mailbox.undelivered.len() as u64))
+    }
+
+    fn undelivered_bytes(&self, account: AccountId) -> Result<u64, Infallible> {
+        Ok(self.mailboxes.get(&account).map_or(0, |mailbox| mailbox.undelivered_bytes))
     }
 
     fn undelivered_in(&self, account: AccountId, range: IdRange) -> Result<u64, Infallible> {
@@ -156,6 +163,8 @@ impl Storage for MapStorage {
         let marked: Vec<MessageId> = mailbox.undelivered.range(ids).copied().collect();
         for id in &marked {
             mailbox.undelivered.remove(id);
+            let message = mailbox.view.get(id).expect("what is undelivered is in the view");
+            mailbox.undelivered_bytes -= message.text.as_str().len() as u64;
         }
         Ok(marked.len() as u64)
     }
@@ -191,8 +200,10 @@ impl Storage for MapStorage {
 
     fn erase(&mut self, account: AccountId, id: MessageId) -> Result<(), Infallible> {
         let mailbox = self.living(account);
-        mailbox.view.remove(&id);
-        mailbox.undelivered.remove(&id);
+        let message = mailbox.view.remove(&id);
+        if mailbox.undelivered.remove(&id) {
+            mailbox.undelivered_bytes -= message.map_or(0, |message| message.text.as_str().len() as u64);
+        }
         Ok(())
     }
 

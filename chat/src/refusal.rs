@@ -50,8 +50,10 @@ const fn sentence(code: ErrCode) -> &'static str {
         ErrCode::WrongPassword => "the password does not fit the account",
         ErrCode::NotLoggedIn => "log in first: 2|name|password, or create an account: 1|name|password",
         ErrCode::NoSuchMessage => "no such message in your view",
-        ErrCode::MailboxFull => "the recipient's mailbox is full",
+        ErrCode::MailboxFull => {
+            "the recipient's mailbox is full: nothing was stored; it has room once they read their mail"
+        }
         ErrCode::KeyReused => "this key already names another request; take a new key",
-        ErrCode::Forbidden => "this cluster does not allow it",
+        ErrCode::Forbidden => "this cluster has as many accounts as it may",
     }
 }

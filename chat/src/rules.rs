@@ -1,7 +1,8 @@
 //! The rules: what a command does to the state.
 //!
 //! [`apply`] is deterministic and total. It never panics on any input and reads nothing local: no clock, no
-//! configuration, no presence. Everything that could differ between replicas arrives in its arguments.
+//! configuration, no presence. Everything that could differ between replicas arrives in its arguments; so do limits
+//! (see [`Quota`]).
 //!
 //! **Who speaks.** A command names the account that its connection had logged in to. When that very account is gone by
 //! the time the command is applied, its deletion has logged the connection out, and it gets what a connection gets that
@@ -18,7 +19,7 @@ use crate::limits::KEYS_PER_ACCOUNT_MAX;
 use crate::server_line::message_line;
 use crate::{
     Account, AccountId, Command, ErrCode, IdRange, Key, KeyMemory, Message, MessageId, MessageIds, Millis, Name,
-    Outcome, PasswordHash, Speaker, Storage, Text,
+    Outcome, PasswordHash, Quota, Speaker, Storage, Text,
 };
 
 /// What an applied command means for the connections of this replica.
@@ -40,11 +41,7 @@ pub enum Effect {
     },
 }
 
-/// Applies one committed command.
-///
-/// `index` is the index of its entry, and the id of what it creates; indexes ascend from call to call. `time` and
-/// `online` (whether the recipient of a `send` was online) are the leader's stamps. What it means for connections is
-/// appended to `effects`, in order. An error is the storage's: the caller gives the whole transaction up.
+/// Applies one committed command where nothing is limited: see [`apply_within`].
 pub fn apply<S: Storage>(
     storage: &mut S,
     index: u64,
@@ -53,13 +50,31 @@ pub fn apply<S: Storage>(
     command: &Command,
     effects: &mut Vec<Effect>,
 ) -> Result<Outcome, S::Error> {
+    apply_within(storage, index, time, online, &Quota::NONE, command, effects)
+}
+
+/// Applies one committed command.
+///
+/// `index` is the index of its entry, and the id of what it creates; indexes ascend from call to call. `time` and
+/// `online` (whether the recipient of a `send` was online) and `quota` are the leader's stamps. What it means for connections is
+/// appended to `effects`, in order. An error is the storage's: the caller gives the whole transaction up.
+pub fn apply_within<S: Storage>(
+    storage: &mut S,
+    index: u64,
+    time: Millis,
+    online: bool,
+    quota: &Quota,
+    command: &Command,
+    effects: &mut Vec<Effect>,
+) -> Result<Outcome, S::Error> {
     match command {
         Command::Create { name, password } => {
-            create(storage, Account { id: AccountId(index), name: name.clone(), password: password.clone() })
+            let account = Account { id: AccountId(index), name: name.clone(), password: password.clone() };
+            create(storage, account, quota)
         }
         Command::Delete { speaker } => delete(storage, speaker, effects),
         Command::Send { speaker, key, to, text } => keyed(storage, index, speaker, key.as_ref(), command, |storage| {
-            send(storage, Sending { id: MessageId(index), time, online, from: speaker, to, text }, effects)
+            send(storage, Sending { id: MessageId(index), time, online, from: speaker, to, text }, quota, effects)
         }),
         Command::Erase { speaker, key, ids } => {
             keyed(storage, index, speaker, key.as_ref(), command, |storage| erase(storage, speaker.id, ids))
@@ -79,9 +94,14 @@ pub fn apply<S: Storage>(
     }
 }
 
-fn create<S: Storage>(storage: &mut S, account: Account) -> Result<Outcome, S::Error> {
+fn create<S: Storage>(storage: &mut S, account: Account, quota: &Quota) -> Result<Outcome, S::Error> {
     if storage.account(&account.name)?.is_some() {
         return Ok(Outcome::refused(ErrCode::NameTaken));
+    }
+    if let Some(max) = quota.accounts
+        && storage.accounts_count()? >= max
+    {
+        return Ok(Outcome::refused(ErrCode::Forbidden));
     }
     storage.insert_account(&account)?;
     Ok(Outcome::Created(account.id))
@@ -106,11 +126,19 @@ struct Sending<'a> {
     text: &'a Text,
 }
 
-fn send<S: Storage>(storage: &mut S, sending: Sending<'_>, effects: &mut Vec<Effect>) -> Result<Outcome, S::Error> {
+fn send<S: Storage>(
+    storage: &mut S,
+    sending: Sending<'_>,
+    quota: &Quota,
+    effects: &mut Vec<Effect>,
+) -> Result<Outcome, S::Error> {
     let Sending { id, time, online, from, to, text } = sending;
     let Some(recipient) = storage.account(to)? else {
         return Ok(Outcome::refused(ErrCode::NoSuchUser));
     };
+    if !has_room(storage, recipient.id, text, quota)? {
+        return Ok(Outcome::refused(ErrCode::MailboxFull));
+    }
     storage.insert_message(id, from.id, recipient.id, time, text)?;
     let message = Message { id, from: from.name.clone(), to: to.clone(), time, text: text.clone() };
     effects.push(Effect::Push { to: recipient.id, id, line: message_line(&message) });
@@ -136,6 +164,19 @@ fn passwd<S: Storage>(storage: &mut S, speaker: &Speaker, password: &PasswordHas
     }
     storage.set_password(speaker.id, password)?;
     Ok(Outcome::PasswordSet)
+}
+
+/// Whether one more message fits among the undelivered ones of an account. What is delivered counts no more.
+fn has_room<S: Storage>(storage: &S, account: AccountId, text: &Text, quota: &Quota) -> Result<bool, S::Error> {
+    if let Some(max) = quota.mailbox_messages
+        && storage.undelivered_count(account)? >= max
+    {
+        return Ok(false);
+    }
+    match quota.mailbox_bytes {
+        Some(max) => Ok(storage.undelivered_bytes(account)?.saturating_add(text.as_str().len() as u64) <= max),
+        None => Ok(true),
+    }
 }
 
 /// Marks what lies in the ranges, up to `newest`. An account that is gone has nothing to mark.

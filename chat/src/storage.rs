@@ -78,6 +78,9 @@ pub trait Storage {
     /// `visit` returns `false`.
     fn names(&self, after: Option<&Name>, visit: &mut dyn FnMut(&Name) -> bool) -> Result<(), Self::Error>;
 
+    /// How many accounts live. Constant time.
+    fn accounts_count(&self) -> Result<u64, Self::Error>;
+
     /// Adds a living account. The caller has checked that the name is free.
     fn insert_account(&mut self, account: &Account) -> Result<(), Self::Error>;
 
@@ -101,6 +104,9 @@ pub trait Storage {
 
     /// How many messages of the account are undelivered. Constant time: logins ask for it.
     fn undelivered_count(&self, account: AccountId) -> Result<u64, Self::Error>;
+
+    /// The bytes of the texts of the account's undelivered messages. Constant time: sends ask for it.
+    fn undelivered_bytes(&self, account: AccountId) -> Result<u64, Self::Error>;
 
     /// How many of the account's undelivered messages lie in the range.
     fn undelivered_in(&self, account: AccountId, range: IdRange) -> Result<u64, Self::Error>;

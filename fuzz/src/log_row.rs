@@ -5,10 +5,10 @@
 //! number of a stream, so that the command behind it takes effect; every other line is a payload as it is.
 
 use bytes::Bytes;
-use chat::Command;
+use chat::{Command, Quota};
 use plainsong::consensus::{Body, Boot, Entry, Incarnation, Index, Member, ReplicaId, Term};
 use plainsong::machine::body::{self, Kind};
-use plainsong::machine::payload::{self, Origin, PREFIX_BYTES_MAX};
+use plainsong::machine::payload::{self, Origin, PREFIX_BYTES_MAX, Proposal};
 use plainsong::machine::{Applied, MachineStorage, MapMachine, apply};
 use plainsong::storage::Cells;
 
@@ -61,27 +61,33 @@ fn body_of(line: &[u8], machine: &MapMachine) -> Option<Body> {
 /// The command, with the next number of its stream; half of them to a recipient that is online.
 fn next_payload(command: &str, machine: &MapMachine) -> Bytes {
     let (boot, last) = machine.stream(ORIGIN).unwrap_or((Boot(1), 0));
-    let mut payload = payload::encode(Origin { member: ORIGIN, boot, n: last.saturating_add(1) }, command);
+    let payload = payload::encode(Origin { member: ORIGIN, boot, n: last.saturating_add(1) }, command);
     assert!(payload.len() <= command.len() + PREFIX_BYTES_MAX);
-    payload::stamp(&mut payload, last % 2 == 0);
-    read_payload(&payload);
-    payload.freeze()
+    let stamped = payload::stamp(&payload, quota(last), |_| last % 2 == 0);
+    read_payload(&stamped);
+    stamped
+}
+
+/// Limits that are met soon, and now and then none.
+fn quota(last: u64) -> Quota {
+    let limit = |every: u64, max: u64| last.is_multiple_of(every).then_some(max);
+    Quota { mailbox_messages: limit(2, 3), mailbox_bytes: limit(3, 20), accounts: limit(5, 2) }
 }
 
 /// A payload prints to one that reads the same, and so does its command.
 fn read_payload(bytes: &[u8]) {
-    let Ok(proposal) = payload::decode(bytes) else {
-        // It has no effect, so that it does not matter for whom it is stamped.
-        let _ = payload::recipient(bytes);
-        return;
-    };
-    let mut printed = payload::encode(proposal.origin, proposal.command);
-    payload::stamp(&mut printed, proposal.online);
-    assert_eq!(payload::decode(&printed), Ok(proposal));
+    let stamped = payload::stamp(bytes, quota(6), |_| true);
+    let Ok(proposal) = payload::decode(bytes) else { return };
+    let to = chat::recipient(proposal.command);
+    let again = Proposal { online: to.is_some(), quota: quota(6).for_command(proposal.command), ..proposal };
+    assert_eq!(payload::decode(&stamped), Ok(again), "one stamp takes the place of another");
+    let printed = payload::encode(proposal.origin, proposal.command);
+    let plain = Proposal { online: false, quota: Quota::NONE, ..proposal };
+    assert_eq!(payload::decode(&printed), Ok(plain));
     let Ok(command) = Command::parse(proposal.command) else { return };
     assert_eq!(Command::parse(&command.to_string()).as_ref(), Ok(&command));
-    let to = if let Command::Send { to, .. } = &command { Some(to.as_str()) } else { None };
-    assert_eq!(payload::recipient(bytes), to, "the leader stamps for whom the machine will send to");
+    let sent_to = if let Command::Send { to, .. } = &command { Some(to.as_str()) } else { None };
+    assert_eq!(to, sent_to, "the leader stamps for whom the machine will send to");
 }
 
 /// The entry as its row gives it back; no neighbour of that row is taken for it.

@@ -1,15 +1,18 @@
 //! The door: takes client connections, and knows how many there are.
 //!
 //! It listens on one task and hands each connection to one of the session threads, in turn. Beyond
-//! `limits.connections` a connection is told so and closed. It survives what makes `accept` fail for a while: a peer
+//! `limits.connections`, or `limits.connections_per_address`, a connection is told so and closed. It survives what makes `accept` fail for a while: a peer
 //! that has gone again costs nothing, and when the process has no more descriptors it waits for [`ACCEPT_PAUSE`] instead
 //! of spinning.
 //!
 //! `TCP_USER_TIMEOUT` is not set, on purpose: see [`crate::actors::kernel`].
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -20,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
 use super::messages::SessionId;
+use super::session::attempts::Origin;
 use super::session::{Links, Peer, Session, SessionConfig};
 
 /// After a failure of `accept` that will not go away at once.
@@ -39,29 +43,73 @@ pub const TURNED_AWAY_MAX: usize = 64;
 /// How long one of them may take to hear it.
 pub const TURNED_AWAY_LINGER: Duration = Duration::from_secs(1);
 
-/// How many connections there are, and who waits for the last one to go.
+/// How many connections there are, from where, and who waits for the last one to go.
 #[derive(Debug, Default)]
 struct Count {
     open: AtomicUsize,
+    /// One row for each address that has a connection, so no more than there are connections.
+    by_origin: Mutex<HashMap<Origin, usize>>,
     changed: Notify,
+}
+
+impl Count {
+    fn by_origin(&self) -> MutexGuard<'_, HashMap<Origin, usize>> {
+        self.by_origin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A connection's place. Dropping it gives the place back.
 #[derive(Debug)]
-pub struct Permit(Arc<Count>);
+pub struct Permit {
+    count: Arc<Count>,
+    origin: Origin,
+}
+
+/// Why there is no place for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TurnedAway {
+    /// The replica has as many as it may.
+    Full,
+    /// That address has.
+    FullForAddress,
+}
 
 impl Permit {
-    fn take(count: &Arc<Count>, max: usize) -> Option<Self> {
+    fn take(
+        count: &Arc<Count>,
+        origin: Origin,
+        max: usize,
+        max_per_address: Option<NonZeroU32>,
+    ) -> Result<Self, TurnedAway> {
         let before = count.open.fetch_add(1, Ordering::AcqRel);
-        let permit = Self(Arc::clone(count));
-        (before < max).then_some(permit)
+        let from_there = {
+            let mut by_origin = count.by_origin();
+            let from_there = by_origin.entry(origin).or_insert(0);
+            *from_there += 1;
+            *from_there
+        };
+        // From here on dropping it gives all of it back.
+        let permit = Self { count: Arc::clone(count), origin };
+        if before >= max {
+            return Err(TurnedAway::Full);
+        }
+        match max_per_address {
+            Some(max) if from_there > max.get() as usize => Err(TurnedAway::FullForAddress),
+            _ => Ok(permit),
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.changed.notify_waiters();
+        if let Entry::Occupied(mut from_there) = self.count.by_origin().entry(self.origin) {
+            *from_there.get_mut() -= 1;
+            if *from_there.get() == 0 {
+                from_there.remove();
+            }
+        }
+        if self.count.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.count.changed.notify_waiters();
         }
     }
 }
@@ -83,6 +131,8 @@ pub struct Reception {
     pub links: Links,
     /// `limits.connections`.
     pub connections_max: usize,
+    /// `limits.connections_per_address`.
+    pub connections_per_address: Option<NonZeroU32>,
     /// The session threads; connections are dealt to them in turn. Each runs a local set.
     pub threads: Vec<Spawn>,
 }
@@ -131,19 +181,13 @@ async fn receive(listener: &TcpListener, reception: &Reception, count: &Arc<Coun
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                let Some(permit) = Permit::take(count, reception.connections_max) else {
-                    match Arc::clone(&turned_away).try_acquire_owned() {
-                        Ok(seat) => {
-                            tokio::task::spawn_local(async move {
-                                let _ = tokio::time::timeout(TURNED_AWAY_LINGER, turn_away(stream)).await;
-                                drop(seat);
-                            });
-                        }
-                        // Told, too, but nobody waits until it has heard it: a fresh socket has room for one line. (The
-                        // reactor does not know that yet, so it is not asked.)
-                        Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write(&turned_away_line()))),
+                let (max, per_address) = (reception.connections_max, reception.connections_per_address);
+                let permit = match Permit::take(count, from.ip().into(), max, per_address) {
+                    Ok(permit) => permit,
+                    Err(why) => {
+                        refuse(stream, why, &turned_away);
+                        continue;
                     }
-                    continue;
                 };
                 let Some(thread) = threads.next() else { return };
                 let peer = Peer { session: next, address: from.ip(), permit: Some(permit) };
@@ -159,6 +203,20 @@ async fn receive(listener: &TcpListener, reception: &Reception, count: &Arc<Coun
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+fn refuse(stream: TcpStream, why: TurnedAway, seats: &Arc<Semaphore>) {
+    match Arc::clone(seats).try_acquire_owned() {
+        Ok(seat) => {
+            tokio::task::spawn_local(async move {
+                let _ = tokio::time::timeout(TURNED_AWAY_LINGER, turn_away(stream, why)).await;
+                drop(seat);
+            });
+        }
+        // Told, too, but nobody waits until it has heard it: a fresh socket has room for one line. (The reactor does not
+        // know that yet, so it is not asked.)
+        Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write(&turned_away_line(why)))),
     }
 }
 
@@ -186,19 +244,48 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-fn turned_away_line() -> BytesMut {
+fn turned_away_line(why: TurnedAway) -> BytesMut {
     let mut line = BytesMut::new();
-    let text = "this replica serves as many as it may; try another one";
+    let text = match why {
+        TurnedAway::Full => "this replica serves as many as it may; try another one",
+        TurnedAway::FullForAddress => "your address has as many connections here as it may; close one",
+    };
     ServerLine::bye(ByeCode::TooManyConnections, text).write(&mut line);
     line
 }
 
 /// One line and the end. Then what the peer has sent already is read, because closing a socket with unread input resets
 /// the connection, and the peer would never see the line.
-async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
-    stream.write_all(&turned_away_line()).await?;
+async fn turn_away(mut stream: TcpStream, why: TurnedAway) -> io::Result<()> {
+    stream.write_all(&turned_away_line(why)).await?;
     stream.shutdown().await?;
     let mut ignored = [0; 512];
     while stream.read(&mut ignored).await? > 0 {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn take(count: &Arc<Count>, address: &str) -> Result<Permit, TurnedAway> {
+        let address: IpAddr = address.parse().expect("an address");
+        Permit::take(count, address.into(), 4, NonZeroU32::new(2))
+    }
+
+    #[test]
+    fn places_are_counted_in_all_and_by_address_and_given_back() {
+        let count = Arc::default();
+        let first = take(&count, "10.0.0.1").expect("free");
+        let _second = take(&count, "::ffff:10.0.0.1").expect("free");
+        assert_eq!(take(&count, "10.0.0.1").expect_err("the third"), TurnedAway::FullForAddress);
+        let _others = [take(&count, "2001:db8::1").expect("free"), take(&count, "2001:db8::2").expect("free")];
+        assert_eq!(take(&count, "10.0.0.9").expect_err("the fifth"), TurnedAway::Full);
+        drop(first);
+        assert_eq!(take(&count, "2001:db8::3").expect_err("one network"), TurnedAway::FullForAddress);
+        drop(take(&count, "10.0.0.1").expect("free again"));
+        assert_eq!((count.open.load(Ordering::Acquire), count.by_origin().len()), (3, 2), "refusals leave nothing");
+    }
 }

@@ -1,7 +1,8 @@
 //! Passwords are hashed and checked here, off every actor's thread: one Argon2id hash costs some 25 ms and 19 MiB.
 //!
 //! A few plain threads take jobs from one bounded queue. A full queue is a refusal (`retry|BUSY`), never a wait, so a
-//! flood of logins costs at most [`THREADS`] cores and [`THREADS`] × 19 MiB. A job whose session is gone is skipped.
+//! flood of logins costs at most [`THREADS`] cores and [`THREADS`] × 19 MiB. A job whose session is gone is skipped. The
+//! threads are nice ([`NICENESS`]): on a machine of two cores they would else halve what is left for everybody's sends.
 //!
 //! Promises: each job taken is answered once by [`HashDone`], unless the session is gone. A password is never printed,
 //! and dropped as soon as its job is done.
@@ -21,6 +22,9 @@ use crate::memory;
 
 /// Threads that hash.
 pub const THREADS: usize = 2;
+
+/// How much the threads give way to all others: as far as the system goes.
+pub const NICENESS: i32 = 19;
 
 /// Jobs that wait: at 25 ms each, the last one waits less than `request_timeout_ms` (3 s).
 pub const QUEUE_JOBS_MAX: usize = 128;
@@ -96,6 +100,10 @@ impl Hasher {
 }
 
 fn serve(queue: &Mutex<Receiver<Job>>) {
+    // On Linux the calling thread's own. Without it passwords are checked all the same.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        log::warn!("the threads that hash passwords cannot be made nice: a flood of logins will slow others: {error}");
+    }
     loop {
         // The lock is held while waiting: the other thread waits for the lock instead of for the queue.
         let Ok(job) = queue.lock().unwrap_or_else(PoisonError::into_inner).recv() else {

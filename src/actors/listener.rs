@@ -1,8 +1,11 @@
 //! The internal port: accepts connections, shakes hands, and hands each to the actor that owns links of its kind.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +23,9 @@ pub const HANDSHAKES_MAX: usize = 64;
 /// The pause after an accept that failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// A replica that is refused dials on: it is warned of at most so often.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Whom links are handed to.
 #[derive(Clone)]
 pub struct Owners {
@@ -32,14 +38,15 @@ pub struct Owners {
 /// Accepts for as long as the process serves.
 pub async fn listen(listener: TcpListener, identity: Identity, owners: Owners) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let warned = Rc::new(Cell::new(None));
     loop {
         let permit = Arc::clone(&handshakes).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, from)) => {
-                let (identity, owners) = (identity.clone(), owners.clone());
+                let (identity, owners, warned) = (identity.clone(), owners.clone(), Rc::clone(&warned));
                 actix_rt::spawn(async move {
                     if let Err(error) = welcome(stream, &identity, &owners).await {
-                        log::debug!("internal port: {from}: {error}");
+                        tell(from, &error, &warned);
                     }
                     drop(permit);
                 });
@@ -49,6 +56,18 @@ pub async fn listen(listener: TcpListener, identity: Identity, owners: Owners) {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Who speaks as a replica and is refused wants somebody to look: two config files differ, or somebody tries. Not more
+/// often than [`WARN_INTERVAL`]; strangers of other kinds are seen at `debug`.
+fn tell(from: SocketAddr, error: &LinkError, warned: &Cell<Option<Instant>>) {
+    let is_grave = matches!(error, LinkError::Refused(refused) if *refused != Refused::NotAReplica);
+    if is_grave && warned.get().is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
+        warned.set(Some(Instant::now()));
+        log::warn!("a replica at {from} is refused: {error}");
+    } else {
+        log::debug!("internal port: {from}: {error}");
     }
 }
 

@@ -8,13 +8,18 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::internal::{Attach, FromPeer, LinkEnded, ToPeer};
-use super::link::{self, Backoff, Identity, Outbox};
-use crate::consensus::ReplicaId;
+use super::link::{self, Backoff, Identity, LinkError, Outbox};
+use crate::consensus::{ReplicaId, Run};
 use crate::wire;
 use crate::wire::handshake::Kind;
 
 /// A link that ends sooner than this is dialed again only after a pause.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
+
+/// So many of these in a row are warned of.
+const SHORT_LIVED_WARN: u32 = 5;
+/// Two processes under one id are warned of at most so often.
+const TWINS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// See the module's header.
 pub struct Peer {
@@ -22,6 +27,35 @@ pub struct Peer {
     replicator: Recipient<FromPeer>,
     link: Option<Link>,
     generation: u64,
+    twins: Twins,
+}
+
+/// Sees that two processes run under one id. A run that ended never comes back, so that one which does has been running
+/// beside the one that replaced it:
+///   1. replica 3 is linked, as run A;
+///   2. somebody starts a second process with `-i 3`: run B, whose link replaces A's;
+///   3. A dials again. Were B a restart, A would be gone.
+#[derive(Debug, Default)]
+struct Twins {
+    now: Option<Run>,
+    before: Option<Run>,
+    warned: Option<Instant>,
+}
+
+impl Twins {
+    /// A run was linked. Whether to warn.
+    fn linked(&mut self, run: Run, now: Instant) -> bool {
+        if self.now == Some(run) {
+            return false;
+        }
+        let is_back = self.before == Some(run);
+        self.before = self.now.replace(run);
+        let warn = is_back && self.warned.is_none_or(|at| now.duration_since(at) >= TWINS_INTERVAL);
+        if warn {
+            self.warned = Some(now);
+        }
+        warn
+    }
 }
 
 struct Link {
@@ -40,7 +74,7 @@ impl Drop for Link {
 impl Peer {
     /// A peer without a link.
     pub fn new(id: ReplicaId, replicator: Recipient<FromPeer>) -> Self {
-        Self { id, replicator, link: None, generation: 0 }
+        Self { id, replicator, link: None, generation: 0, twins: Twins::default() }
     }
 
     fn end_link(&mut self) {
@@ -63,6 +97,13 @@ impl Handler<Attach> for Peer {
         self.generation += 1;
         let member = attach.hello.who.member;
         log::info!("data link to replica {} (boot {}) is up", self.id, attach.hello.who.run.boot);
+        if self.twins.linked(attach.hello.who.run, Instant::now()) {
+            log::warn!(
+                "two processes run as replica {}, the one here from {}: neither is of use; stop one of them",
+                self.id,
+                attach.stream.peer_addr().map_or_else(|_| "an unknown address".to_owned(), |from| from.to_string())
+            );
+        }
         self.replicator.do_send(FromPeer::Up(attach.hello.who));
 
         let (read, write) = attach.stream.into_split();
@@ -125,6 +166,7 @@ where
 {
     let mut backoff = Backoff::default();
     let mut last_error = String::new();
+    let mut short_lived = 0;
     while to.connected() {
         match identity.dial(&address, id, kind).await {
             Ok((stream, hello)) => {
@@ -136,21 +178,55 @@ where
                 let _ = ended.await;
                 if attached.elapsed() >= SHORT_LIVED {
                     backoff.reset();
+                    short_lived = 0;
                 } else {
+                    short_lived += 1;
+                    if short_lived == SHORT_LIVED_WARN {
+                        log::warn!(
+                            "replica {id} at {address} takes each link and soon ends it: does another process run under \
+                             this replica's id? Stop one of them"
+                        );
+                    }
                     // 1. Two processes run under one id. 2. The newer connection of a replica replaces the older.
                     // 3. Without a pause they replaced each other's a thousand times a second.
                     tokio::time::sleep(backoff.pause()).await;
                 }
             }
             Err(error) => {
+                // Not a replica that is down: config files that differ, which somebody must put right.
+                let is_grave = matches!(error, LinkError::Refused(_) | LinkError::RefusedByPeer(_));
                 let error = error.to_string();
                 // Once each: a replica that is down is refused many times a second.
                 if error != last_error {
-                    log::info!("replica {id} at {address}: {error}");
+                    let level = if is_grave { log::Level::Warn } else { log::Level::Info };
+                    log::log!(level, "replica {id} at {address}: {error}");
                     last_error = error;
                 }
                 tokio::time::sleep(backoff.pause()).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::Boot;
+
+    fn run(boot: u64, nonce: u32) -> Run {
+        Run { boot: Boot(boot), nonce }
+    }
+
+    #[test]
+    fn a_run_that_comes_back_has_a_twin_and_a_restart_has_none() {
+        let (mut twins, start) = (Twins::default(), Instant::now());
+        for boot in 1..5 {
+            assert!(!twins.linked(run(boot, 7), start), "a restart");
+            assert!(!twins.linked(run(boot, 7), start), "a link that was lost, and dialed again");
+        }
+        assert!(!twins.linked(run(1, 9), start), "another disk, or a second process: not known yet");
+        assert!(twins.linked(run(4, 7), start), "the first still runs");
+        assert!(!twins.linked(run(1, 9), start), "told already");
+        assert!(twins.linked(run(4, 7), start + TWINS_INTERVAL));
     }
 }

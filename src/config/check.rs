@@ -115,6 +115,14 @@ fn numbers(config: &Config, found: &mut Found) {
             format!("write {LINE_BYTES_MIN} to {LINE_BYTES_MAX}"),
         );
     }
+    let mailbox_bytes = config.limits.mailbox_bytes;
+    if (1..u64::from(line_bytes)).contains(&mailbox_bytes) {
+        found.add_shared(
+            &[&[Key("limits"), Key("mailbox_bytes")], &[Key("limits"), Key("line_bytes")]],
+            format!("`limits.mailbox_bytes` is {mailbox_bytes}, less than `limits.line_bytes`, {line_bytes}"),
+            "a message of one line would fit in no mailbox: write more, or 0 for no limit",
+        );
+    }
 }
 
 fn timeouts(config: &Config, found: &mut Found) {

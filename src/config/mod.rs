@@ -96,6 +96,18 @@ pub struct Limits {
     pub list: u32,
     /// The most client connections at a time.
     pub connections: u32,
+    /// The most of them from one address; 0: any number.
+    pub connections_per_address: u32,
+    /// Requests a second on one connection; 0: any number.
+    pub requests_per_second: u32,
+    /// After so long a connection that never logged in and is silent is closed; 0: never.
+    pub idle_seconds: u32,
+    /// The most undelivered messages of an account; 0: any number.
+    pub mailbox_messages: u64,
+    /// The most bytes of their texts, at least `line_bytes`; 0: any number.
+    pub mailbox_bytes: u64,
+    /// The most accounts; 0: any number.
+    pub accounts: u64,
 }
 
 /// Rules for accounts.
@@ -133,7 +145,36 @@ impl Default for Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { line_bytes: 8192, list: 1000, connections: 20_000 }
+        Self {
+            line_bytes: 8192,
+            list: 1000,
+            connections: 20_000,
+            connections_per_address: 0,
+            requests_per_second: 0,
+            idle_seconds: 600,
+            mailbox_messages: 0,
+            mailbox_bytes: 0,
+            accounts: 0,
+        }
+    }
+}
+
+impl Limits {
+    /// What a leader stamps on entries.
+    #[must_use]
+    pub fn quota(&self) -> chat::Quota {
+        let limit = |max: u64| (max > 0).then_some(max);
+        chat::Quota {
+            mailbox_messages: limit(self.mailbox_messages),
+            mailbox_bytes: limit(self.mailbox_bytes),
+            accounts: limit(self.accounts),
+        }
+    }
+
+    /// How long a connection that never logged in may be silent.
+    #[must_use]
+    pub fn idle(&self) -> Option<Duration> {
+        (self.idle_seconds > 0).then(|| Duration::from_secs(self.idle_seconds.into()))
     }
 }
 

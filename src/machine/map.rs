@@ -66,6 +66,10 @@ impl Storage for MapMachine {
         self.chat.names(after, visit)
     }
 
+    fn accounts_count(&self) -> Result<u64, Infallible> {
+        self.chat.accounts_count()
+    }
+
     fn insert_account(&mut self, account: &Account) -> Result<(), Infallible> {
         self.chat.insert_account(account)
     }
@@ -91,6 +95,10 @@ impl Storage for MapMachine {
 
     fn undelivered_count(&self, account: AccountId) -> Result<u64, Infallible> {
         self.chat.undelivered_count(account)
+    }
+
+    fn undelivered_bytes(&self, account: AccountId) -> Result<u64, Infallible> {
+        self.chat.undelivered_bytes(account)
     }
 
     fn undelivered_in(&self, account: AccountId, range: IdRange) -> Result<u64, Infallible> {

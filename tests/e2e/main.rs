@@ -14,6 +14,7 @@ mod delivery;
 mod durability;
 mod failover;
 mod founding;
+mod limits;
 mod lines;
 mod ops;
 mod outages;

@@ -1,5 +1,6 @@
 //! Machines: a disk, and the process on it, if one runs. Start, end, and what a process does by the clock.
 
+use chat::Quota;
 use fastrand::Rng;
 use plainsong::actors::internal::FromElection;
 use plainsong::actors::store::LogJob;
@@ -20,6 +21,8 @@ pub struct Host {
     /// The state as of its last commit that outlasts a crash.
     pub saved: MapMachine,
     pub snapshot: Option<(Disk, MapMachine)>,
+    /// The limits in this host's config file. No two need have the same: whose are in force follows from who leads.
+    pub quota: Quota,
     pub replica: Option<Box<Replica>>,
     pub stores: Stores,
     /// How often a process was started or ended here.
@@ -45,6 +48,7 @@ impl Host {
         Self {
             disk: Disk::blank(member(host, rng.u64(1..))),
             saved: MapMachine::new(),
+            quota: draw_quota(rng),
             snapshot: None,
             replica: None,
             stores: Stores::default(),
@@ -66,6 +70,11 @@ impl Host {
         let until = [self.paused_until, self.slow_disk_until, self.hung_disk_until, self.full_disk_until];
         self.replica.is_some() && until.iter().all(|until| *until <= now)
     }
+}
+
+fn draw_quota(rng: &mut Rng) -> Quota {
+    let mut limit = |range: std::ops::Range<u64>| (rng.u8(..) < 100).then(|| rng.u64(range));
+    Quota { mailbox_messages: limit(3..30), mailbox_bytes: limit(10..120), accounts: limit(5..12) }
 }
 
 impl World {
@@ -99,7 +108,8 @@ impl World {
         };
         let ids = settings.ids.clone();
         let node = Node::new(&recovered, settings);
-        let replica = Replica::new(node, run, ids, self.instant());
+        let mut replica = Replica::new(node, run, ids, self.instant());
+        replica.quota = self.hosts[host].quota;
         let there = &mut self.hosts[host];
         there.life += 1;
         there.dies_after = None;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chat::{AccountId, IdRange, Name};
 use plainsong::actors::election::timers::Timers;
 use plainsong::actors::internal::{FromElection, FromLog};
@@ -114,6 +114,8 @@ pub enum Out {
 pub struct Replica {
     pub me: Member,
     pub run: Run,
+    /// As its config file says, which is not that of the others.
+    pub quota: chat::Quota,
     pub node: Node,
     pub origin: Origin,
     pub requests: Requests,
@@ -150,6 +152,7 @@ impl Replica {
         Self {
             me,
             run,
+            quota: chat::Quota::NONE,
             handed: node.applied(),
             introduction: node.introduction(),
             node,
@@ -288,15 +291,9 @@ impl Replica {
     }
 
     fn propose(&mut self, payloads: Vec<Bytes>) {
-        let stamped = payloads
-            .into_iter()
-            .map(|payload| {
-                let online = machine::payload::recipient(&payload).is_some_and(|name| self.online.is_online(name));
-                let mut payload = BytesMut::from(&payload[..]);
-                machine::payload::stamp(&mut payload, online);
-                payload.freeze()
-            })
-            .collect();
+        let quota = self.quota;
+        let stamp = |payload: Bytes| machine::payload::stamp(&payload, quota, |name| self.online.is_online(name));
+        let stamped = payloads.into_iter().map(stamp).collect();
         self.step(Input::Propose(stamped));
     }
 

@@ -27,6 +27,8 @@ pub struct Summary {
     pub refused: u64,
     pub unknown: u64,
     pub histories: u64,
+    /// Sends that found a mailbox full, and accounts too many.
+    pub over_quota: u64,
 }
 
 impl Summary {
@@ -41,6 +43,7 @@ impl Summary {
             refused: self.refused + other.refused,
             unknown: self.unknown + other.unknown,
             histories: self.histories + other.histories,
+            over_quota: self.over_quota + other.over_quota,
         }
     }
 }
@@ -76,6 +79,7 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
         refused: requests.refused,
         unknown: requests.unknown,
         histories: world.judge.history.judged,
+        over_quota: world.judge.model.refused_with("MAILBOX_FULL") + world.judge.model.refused_with("FORBIDDEN"),
     };
     world.note(|| format!("{summary:?}"));
     (summary, world.trace)
@@ -91,6 +95,10 @@ fn rest(world: &mut World) {
 
 /// A client at each replica in turn creates an account, and speaks for it.
 fn each_serves(world: &mut World) {
+    // An account too many is refused for good: what is asked here is whether anybody serves.
+    for replica in world.hosts.iter_mut().filter_map(|host| host.replica.as_mut()) {
+        replica.quota.accounts = None;
+    }
     for host in 0..world.style.hosts {
         let deadline = world.now + SERVED_MAX + FSYNCS_OF_A_REQUEST_MAX * world.style.fsync.end;
         while world.clients[0].at.is_none() {

@@ -329,3 +329,51 @@ proptest! {
         prop_assert_eq!(world.waiting(2).is_empty(), marked);
     }
 }
+
+/// Says it with these limits stamped on it.
+fn within(world: &mut World, quota: Quota, line: &str) -> String {
+    world.index += 1;
+    let command = Command::parse(line).expect("a command");
+    let (index, time) = (world.index, Millis(world.index));
+    let Ok(outcome) = apply_within(&mut world.state, index, time, true, &quota, &command, &mut world.effects);
+    outcome.to_string()
+}
+
+#[test]
+fn a_full_mailbox_takes_nothing_until_something_is_delivered() {
+    let mut world = two();
+    let quota = Quota { mailbox_messages: Some(2), ..Quota::NONE };
+    assert_eq!(within(&mut world, quota, "ann#1|5|bob|x"), "ok|sent|3");
+    assert_eq!(within(&mut world, quota, "ann#1|@k|5|bob|y"), "ok|sent|4");
+    let before = world.state.clone();
+    world.effects.clear();
+    assert_eq!(within(&mut world, quota, "ann#1|5|bob|z"), "err|MAILBOX_FULL");
+    assert_eq!(within(&mut world, quota, "ann#1|@z|5|bob|z"), "err|MAILBOX_FULL");
+    assert_eq!((&world.state, world.effects.len()), (&before, 0), "nothing is stored, and nobody is told");
+    assert_eq!(within(&mut world, quota, "ann#1|@k|5|bob|y"), "ok|sent|4", "a repeat gets its first answer");
+    assert_eq!(within(&mut world, quota, "ann#1|5|ann|z"), "ok|sent|8", "others have room");
+    assert_eq!(within(&mut world, quota, "ann#1|5|eve|z"), "err|NO_SUCH_USER");
+    assert_eq!(world.say("|mark|2:3-3"), "ok|marked");
+    assert_eq!(within(&mut world, quota, "ann#1|@z|5|bob|z"), "ok|sent|11", "a refusal is not remembered");
+}
+
+#[test]
+fn a_mailbox_is_full_by_bytes_too() {
+    let mut world = two();
+    let quota = Quota { mailbox_bytes: Some(5), ..Quota::NONE };
+    assert_eq!(within(&mut world, quota, "ann#1|5|bob|four"), "ok|sent|3");
+    assert_eq!(within(&mut world, quota, "ann#1|5|bob|é"), "err|MAILBOX_FULL", "two bytes");
+    assert_eq!(within(&mut world, quota, "ann#1|5|bob|x"), "ok|sent|5");
+    let most = Quota { mailbox_bytes: Some(u64::MAX), ..quota };
+    assert_eq!(within(&mut world, most, "ann#1|5|bob|x"), "ok|sent|6");
+}
+
+#[test]
+fn accounts_are_made_up_to_a_number() {
+    let mut world = two();
+    let quota = Quota { accounts: Some(2), ..Quota::NONE };
+    assert_eq!(within(&mut world, quota, "|1|cyd"), "err|FORBIDDEN");
+    assert_eq!(within(&mut world, quota, "|1|ann"), "err|NAME_TAKEN");
+    assert_eq!(world.say("bob#2|4"), "ok|deleted");
+    assert_eq!(within(&mut world, quota, "|1|cyd"), "ok|created|6");
+}

@@ -72,6 +72,8 @@ pub struct ReplicatorSettings {
     pub request_timeout: Duration,
     /// `election_timeout_max_ms`: bounds what a disk may take.
     pub election_timeout_max: Duration,
+    /// What is stamped on entries while this replica leads.
+    pub quota: chat::Quota,
     /// Where clients reach each replica.
     pub addresses: BTreeMap<ReplicaId, String>,
     /// What other actors may look at.
@@ -261,15 +263,15 @@ impl Replicator {
 
     /// Stamps proposals with what only the leader knows, and appends them.
     fn propose(&mut self, payloads: Vec<Bytes>) {
-        let bytes = payloads.iter().map(Bytes::len).sum();
+        let quota = self.settings.quota;
+        let bytes = payloads.iter().map(|payload| payload.len() + quota.text_bytes()).sum();
         // One block for all of them: they are stored, sent, applied and forgotten together.
         let mut block = BytesMut::with_capacity(bytes);
+        let online = |name: &str| self.online.is_online(name);
         let stamped = payloads
             .into_iter()
             .map(|payload| {
-                let online = machine::payload::recipient(&payload).is_some_and(|name| self.online.is_online(name));
-                block.extend_from_slice(&payload);
-                machine::payload::stamp(&mut block, online);
+                machine::payload::stamp_into(&mut block, &payload, quota, online);
                 block.split().freeze()
             })
             .collect();

@@ -44,6 +44,8 @@ pub struct Session {
     checking: Option<AccountId>,
     tasks: [Option<AbortHandle>; 2],
     tick_is_set: bool,
+    /// The earliest timer that is set for [`Core::wake`].
+    wakes_at: Option<Instant>,
     eof: bool,
     /// The Replicator was told that this session is closed.
     closed: bool,
@@ -73,7 +75,18 @@ impl Session {
                 Some(tokio::task::spawn_local(writer).abort_handle()),
             ];
             let core = Core::new(config, Instant::now());
-            Self { core, wire, links, peer, checking: None, tasks, tick_is_set: false, eof: false, closed: false }
+            Self {
+                core,
+                wire,
+                links,
+                peer,
+                checking: None,
+                tasks,
+                tick_is_set: false,
+                wakes_at: None,
+                eof: false,
+                closed: false,
+            }
         })
     }
 
@@ -116,6 +129,24 @@ impl Session {
                 session.turn(ctx, Core::tick);
             });
         }
+        self.set_wake(ctx);
+    }
+
+    /// One timer at a time, unless an earlier one is needed: while lines come, the end of the idle time moves on, and the
+    /// timer that finds it moved is set again.
+    fn set_wake(&mut self, ctx: &mut Context<Self>) {
+        let Some(at) = self.core.wakes_at() else { return };
+        if self.wakes_at.is_none_or(|set| at < set) {
+            self.wakes_at = Some(at);
+            ctx.run_later(at.saturating_duration_since(Instant::now()), move |session, ctx| {
+                if session.wakes_at == Some(at) {
+                    session.wakes_at = None;
+                }
+                if !session.closed {
+                    session.turn(ctx, Core::wake);
+                }
+            });
+        }
     }
 
     // ---- passwords
@@ -124,7 +155,7 @@ impl Session {
         let work = match job {
             Job::Hash(password) => Work::Hash(password),
             Job::Check { account, given, stored } => {
-                let begun = self.attempts().begin(account, self.origin(), Instant::now());
+                let begun = self.attempts().begin(account, self.origin(), stored.is_some(), Instant::now());
                 match (begun, given, stored) {
                     (Err(SlowDown(pause)), ..) => return self.core.job_done(slot, JobDone::SlowDown(pause)),
                     (Ok(()), Some(given), Some(stored)) => {

@@ -263,6 +263,7 @@ fn the_door_lets_in_so_many_and_tells_when_all_are_gone() {
             config: Arc::new(config()),
             links: bench.links.clone(),
             connections_max: 2,
+            connections_per_address: None,
             threads: vec![Box::new(move |call| calls.send(call).expect("it listens"))],
         };
         let door = Door::open(listener, reception);

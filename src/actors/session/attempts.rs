@@ -5,9 +5,17 @@
 //! answer is what a guesser wants. The owner at another address notices nothing.
 //!
 //! An attempt is counted when it begins and forgiven when it succeeds, so that many connections at once get no more
-//! guesses than one. Pure: it is told the time. Bounded: the entry that was idle longest goes first.
+//! guesses than one. Pure: it is told the time.
+//!
+//! Bounded: when the table is full, the entry with the fewest failures goes first, and of these the one that was idle
+//! longest. It is never the newcomer that is refused, so that nobody is locked out by a full table; and to have his own
+//! five failures forgotten, a guesser must fill the table with entries that have as many:
+//!   1. were it the oldest that goes, a guesser at bob could make 10,000 accounts of his own without a password, fail once
+//!      at each, which costs no hash, and be a stranger to bob's account again within a second;
+//!   2. so failures at an account without a password, where nothing can be guessed, count below all others; and the rest
+//!      cost him 5 hashes an entry: 50,000, some ten minutes of both hasher threads, for five more guesses.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -19,7 +27,7 @@ pub const FREE_FAILURES: u32 = 5;
 pub const PAUSE: Duration = Duration::from_secs(30);
 /// An entry without an attempt for so long is forgotten.
 pub const FORGET_AFTER: Duration = Duration::from_secs(15 * 60);
-/// Entries in the table: some 1 MB.
+/// Entries in the table: some 2 MB.
 pub const ENTRIES_MAX: usize = 10_000;
 
 const _: () = assert!(PAUSE.as_secs() < FORGET_AFTER.as_secs(), "else waiting for the end of a pause would reset it");
@@ -27,17 +35,28 @@ const _: () = assert!(PAUSE.as_secs() < FORGET_AFTER.as_secs(), "else waiting fo
 /// The table.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    entries: HashMap<(AccountId, Origin), Entry>,
+    entries: HashMap<Key, Entry>,
+    /// Who goes first when there is no room: how much it is worth, how long ago it was, and which.
+    by_worth: BTreeSet<(u32, Instant, Key)>,
 }
 
+type Key = (AccountId, Origin);
+
 /// Where attempts come from: an IPv4 address, or the /64 network that one IPv6 subscriber has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin(IpAddr);
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     failures: u32,
     last: Instant,
+    guards: bool,
+}
+
+impl Entry {
+    fn worth(&self) -> u32 {
+        if self.guards { 1 + self.failures.min(FREE_FAILURES) } else { 0 }
+    }
 }
 
 /// Refused unheard: try again after so long.
@@ -54,13 +73,14 @@ impl From<IpAddr> for Origin {
 }
 
 impl Attempts {
-    /// An attempt begins, and counts as failed until [`Attempts::succeeded`].
+    /// An attempt begins, and counts as failed until [`Attempts::succeeded`]. `guards`: the account has a password, so
+    /// that there is something to guess.
     ///
     /// # Errors
     /// It is refused unheard, and does not count.
-    pub fn begin(&mut self, account: AccountId, origin: Origin, now: Instant) -> Result<(), SlowDown> {
-        self.make_room(now);
-        let entry = self.entries.entry((account, origin)).or_insert(Entry { failures: 0, last: now });
+    pub fn begin(&mut self, account: AccountId, origin: Origin, guards: bool, now: Instant) -> Result<(), SlowDown> {
+        let key = (account, origin);
+        let mut entry = self.entries.get(&key).copied().unwrap_or(Entry { failures: 0, last: now, guards });
         let idle = now.saturating_duration_since(entry.last);
         if idle >= FORGET_AFTER {
             entry.failures = 0;
@@ -68,31 +88,41 @@ impl Attempts {
         if entry.failures >= FREE_FAILURES && idle < PAUSE {
             return Err(SlowDown(PAUSE - idle));
         }
-        *entry = Entry { failures: entry.failures.saturating_add(1), last: now };
+        self.remove(key);
+        self.make_room();
+        self.insert(key, Entry { failures: entry.failures.saturating_add(1), last: now, guards });
         Ok(())
     }
 
     /// The attempt succeeded: what failed before is forgiven.
     pub fn succeeded(&mut self, account: AccountId, origin: Origin) {
-        self.entries.remove(&(account, origin));
+        self.remove((account, origin));
     }
 
     /// The attempt was not looked at after all.
     pub fn withdrawn(&mut self, account: AccountId, origin: Origin) {
-        if let Some(entry) = self.entries.get_mut(&(account, origin)) {
-            entry.failures = entry.failures.saturating_sub(1);
+        let key = (account, origin);
+        if let Some(entry) = self.remove(key).filter(|entry| entry.failures > 1) {
+            self.insert(key, Entry { failures: entry.failures - 1, ..entry });
         }
     }
 
-    fn make_room(&mut self, now: Instant) {
-        if self.entries.len() < ENTRIES_MAX {
-            return;
-        }
-        self.entries.retain(|_, entry| now.saturating_duration_since(entry.last) < FORGET_AFTER);
-        if self.entries.len() >= ENTRIES_MAX
-            && let Some(oldest) = self.entries.iter().min_by_key(|(_, entry)| entry.last).map(|(key, _)| *key)
+    fn insert(&mut self, key: Key, entry: Entry) {
+        self.by_worth.insert((entry.worth(), entry.last, key));
+        self.entries.insert(key, entry);
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        self.by_worth.remove(&(entry.worth(), entry.last, key));
+        Some(entry)
+    }
+
+    fn make_room(&mut self) {
+        while self.entries.len() >= ENTRIES_MAX
+            && let Some((_, _, key)) = self.by_worth.pop_first()
         {
-            self.entries.remove(&oldest);
+            self.entries.remove(&key);
         }
     }
 }
@@ -112,14 +142,18 @@ mod tests {
         let mut attempts = Attempts::default();
         let (here, start) = (origin("10.0.0.1"), Instant::now());
         for _ in 0..FREE_FAILURES {
-            assert_eq!(attempts.begin(BOB, here, start), Ok(()));
+            assert_eq!(attempts.begin(BOB, here, true, start), Ok(()));
         }
-        assert_eq!(attempts.begin(BOB, here, start), Err(SlowDown(PAUSE)));
-        assert_eq!(attempts.begin(BOB, here, start + PAUSE / 2), Err(SlowDown(PAUSE / 2)), "refusals extend nothing");
-        assert_eq!(attempts.begin(BOB, origin("10.0.0.2"), start), Ok(()));
-        assert_eq!(attempts.begin(AccountId(8), here, start), Ok(()));
-        assert_eq!(attempts.begin(BOB, here, start + PAUSE), Ok(()));
-        assert_eq!(attempts.begin(BOB, here, start + PAUSE), Err(SlowDown(PAUSE)));
+        assert_eq!(attempts.begin(BOB, here, true, start), Err(SlowDown(PAUSE)));
+        assert_eq!(
+            attempts.begin(BOB, here, true, start + PAUSE / 2),
+            Err(SlowDown(PAUSE / 2)),
+            "refusals extend nothing"
+        );
+        assert_eq!(attempts.begin(BOB, origin("10.0.0.2"), true, start), Ok(()));
+        assert_eq!(attempts.begin(AccountId(8), here, true, start), Ok(()));
+        assert_eq!(attempts.begin(BOB, here, true, start + PAUSE), Ok(()));
+        assert_eq!(attempts.begin(BOB, here, true, start + PAUSE), Err(SlowDown(PAUSE)));
     }
 
     #[test]
@@ -127,16 +161,16 @@ mod tests {
         let mut attempts = Attempts::default();
         let (here, start) = (origin("10.0.0.1"), Instant::now());
         for _ in 0..3 * FREE_FAILURES {
-            assert_eq!(attempts.begin(BOB, here, start), Ok(()));
+            assert_eq!(attempts.begin(BOB, here, true, start), Ok(()));
             attempts.succeeded(BOB, here);
         }
         for _ in 0..FREE_FAILURES {
-            assert_eq!(attempts.begin(BOB, here, start), Ok(()));
+            assert_eq!(attempts.begin(BOB, here, true, start), Ok(()));
         }
         for _ in 0..FREE_FAILURES {
-            assert_eq!(attempts.begin(BOB, here, start + FORGET_AFTER), Ok(()));
+            assert_eq!(attempts.begin(BOB, here, true, start + FORGET_AFTER), Ok(()));
         }
-        assert!(attempts.begin(BOB, here, start + FORGET_AFTER).is_err());
+        assert!(attempts.begin(BOB, here, true, start + FORGET_AFTER).is_err());
     }
 
     #[test]
@@ -147,15 +181,35 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded_and_forgets_the_oldest() {
+    fn a_full_table_forgets_what_matters_least_and_lets_everybody_in() {
         let mut attempts = Attempts::default();
-        let start = Instant::now();
-        for n in 0..ENTRIES_MAX as u64 + 10 {
-            let now = start + Duration::from_millis(n);
-            assert_eq!(attempts.begin(AccountId(n), origin("10.0.0.1"), now), Ok(()));
-            assert!(attempts.entries.len() <= ENTRIES_MAX);
+        let (here, start) = (origin("10.0.0.1"), Instant::now());
+        for _ in 0..FREE_FAILURES {
+            assert_eq!(attempts.begin(BOB, here, true, start), Ok(()));
         }
-        assert!(!attempts.entries.contains_key(&(AccountId(0), origin("10.0.0.1"))));
-        assert!(attempts.entries.contains_key(&(AccountId(20), origin("10.0.0.1"))));
+        for n in 0..2 * ENTRIES_MAX as u64 {
+            let now = start + Duration::from_micros(n);
+            assert_eq!(attempts.begin(AccountId(100 + n), here, n % 2 == 0, now), Ok(()));
+            assert!(attempts.entries.len() <= ENTRIES_MAX && attempts.by_worth.len() == attempts.entries.len());
+        }
+        assert!(
+            attempts.begin(BOB, here, true, start + Duration::from_secs(1)).is_err(),
+            "the guesser at bob is known"
+        );
+        assert_eq!(attempts.begin(BOB, origin("10.0.0.2"), true, start), Ok(()), "bob is not locked out");
+        assert!(!attempts.entries.contains_key(&(AccountId(100), here)), "the oldest of those with one failure went");
+        let newest = 100 + 2 * ENTRIES_MAX as u64 - 2;
+        assert!(attempts.entries.contains_key(&(AccountId(newest), here)));
+    }
+
+    #[test]
+    fn what_was_not_looked_at_does_not_count() {
+        let mut attempts = Attempts::default();
+        let (here, start) = (origin("10.0.0.1"), Instant::now());
+        for _ in 0..3 * FREE_FAILURES {
+            assert_eq!(attempts.begin(BOB, here, true, start), Ok(()));
+            attempts.withdrawn(BOB, here);
+        }
+        assert!(attempts.entries.is_empty() && attempts.by_worth.is_empty());
     }
 }

@@ -220,6 +220,7 @@ impl Core {
         self.enter_mailbox(speaker.id, entered.pushes_after);
         let name = speaker.name.clone();
         self.speaker = Some(speaker);
+        self.has_logged_in = true;
         let done = if created {
             Granted::Create { name: name.as_str() }
         } else {

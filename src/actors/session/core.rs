@@ -14,6 +14,7 @@ use super::SessionConfig;
 use super::delivery::{Deliver, Mailbox, Marking};
 use super::limits::{OUTPUT_BYTES_LOW, OUTPUT_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_OVERHEAD_BYTES, REQUESTS_MAX};
 use super::marks::Marks;
+use super::pace::Pace;
 use super::printing::{History, Who};
 use super::wire::Watch;
 use crate::actors::messages::{Ask, Done, News, RetryLater, Slot, What};
@@ -164,6 +165,15 @@ pub(super) struct Core {
     pub(super) marking: Option<Box<Marking>>,
     /// Something was refused for now: it waits for the next tick.
     pub(super) paused: bool,
+    pub(super) pace: Option<Pace>,
+    /// The first line waits for its token until then.
+    pub(super) paced_until: Option<Instant>,
+    /// How the peer is parted from once all that was begun is answered.
+    pub(super) parting: Option<(ByeCode, &'static str)>,
+    /// It has spoken for an account: it may be silent.
+    pub(super) has_logged_in: bool,
+    /// When a line came last, or the peer's kernel took something.
+    active: Instant,
     /// News that came where they may not be printed. At most one of each code.
     notes: Vec<(NoteCode, &'static str)>,
 }
@@ -171,6 +181,7 @@ pub(super) struct Core {
 impl Core {
     /// A new connection, greeted.
     pub fn new(config: Arc<SessionConfig>, now: Instant) -> Self {
+        let pace = config.requests_per_second.map(|rate| Pace::new(rate, now));
         let mut core = Self {
             config,
             now,
@@ -192,6 +203,11 @@ impl Core {
             marks: Marks::default(),
             marking: None,
             paused: false,
+            pace,
+            paced_until: None,
+            parting: None,
+            has_logged_in: false,
+            active: now,
             notes: Vec::new(),
         };
         core.greet();
@@ -213,6 +229,7 @@ impl Core {
 
     /// Lines came.
     pub fn lines(&mut self, items: Vec<LineItem>) {
+        self.active = self.now;
         if matches!(self.phase, Phase::Serving | Phase::Draining) {
             self.lines.reserve(items.len());
             for item in items {
@@ -234,6 +251,7 @@ impl Core {
         debug_assert!(acknowledged <= written && written <= self.produced);
         if (written, acknowledged) != (self.written, self.acknowledged) {
             (self.written, self.acknowledged) = (written, acknowledged);
+            self.active = self.now;
             self.marks.acknowledged(acknowledged);
             self.settle();
         }
@@ -265,6 +283,15 @@ impl Core {
     pub fn tick(&mut self) {
         self.paused = false;
         self.settle();
+    }
+
+    /// The time of [`Core::wakes_at`] has come, or some other.
+    pub fn wake(&mut self) {
+        self.settle();
+        if self.idle_until().is_some_and(|until| until <= self.now) {
+            self.end(Some((ByeCode::Idle, "nobody logged in here, and nothing was said for a while")));
+            self.settle();
+        }
     }
 
     /// The connection broke. What the peer's kernel has acknowledged so far is still marked.
@@ -315,6 +342,21 @@ impl Core {
     /// Whether [`Core::tick`] is wanted after [`super::limits::RETRY_PAUSE`].
     pub fn wants_tick(&self) -> bool {
         self.paused
+    }
+
+    /// When [`Core::wake`] is wanted.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        match (self.paced_until, self.idle_until()) {
+            (Some(paced), Some(idle)) => Some(paced.min(idle)),
+            (paced, idle) => paced.or(idle),
+        }
+    }
+
+    /// When the connection has been silent for too long. Nothing is owed to it, and it never spoke for anybody.
+    fn idle_until(&self) -> Option<Instant> {
+        let waits = self.phase == Phase::Serving && !self.has_logged_in;
+        let owed = self.barrier.is_some() || !self.begun.is_empty() || !self.lines.is_empty();
+        if waits && !owed { self.config.idle.and_then(|idle| self.active.checked_add(idle)) } else { None }
     }
 
     // ---- what requests and delivery stand on
@@ -427,7 +469,10 @@ impl Core {
         }
         match self.phase {
             Phase::Serving if self.eof && self.lines.is_empty() => self.end(None),
-            Phase::Quitting => self.end(None),
+            Phase::Quitting => {
+                let bye = self.parting.take();
+                self.end(bye);
+            }
             Phase::Draining => {
                 self.refuse_lines();
                 self.end(Some((ByeCode::Draining, "this replica stops; another one serves you")));
@@ -446,6 +491,7 @@ impl Core {
             self.leave_mailbox();
         }
         self.phase = Phase::Ending;
+        self.paced_until = None;
         self.lines = VecDeque::new();
         self.begun = VecDeque::new();
         self.barrier = None;

@@ -1,7 +1,11 @@
 //! Conversations: what comes in, what goes out.
 
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
 use chat::{ErrCode, NoteCode, RetryCode};
 
+use super::SessionConfig;
 use super::limits::{OUTPUT_BYTES_MAX, REQUESTS_MAX};
 use super::testkit::{World, config};
 use crate::actors::messages::News;
@@ -316,4 +320,53 @@ fn every_refusal_of_state_reaches_the_client() {
     world.say(0, "1|bob");
     let heard = world.say(0, "@k|5|bob|1\n@k|5|bob|2\n@k|5|bob|1");
     assert!(matches(&heard, &format!("msg|2|…\n@k|ok|sent|bob|2\n@k|err|{}|…\n@k|ok|sent|bob|2", ErrCode::KeyReused)));
+}
+
+#[test]
+fn what_is_too_fast_is_delayed_then_refused_then_cut_and_answered_in_order() {
+    const RATE: u32 = 10;
+    let mut world = World::new(0);
+    let n = world.connect(SessionConfig { requests_per_second: NonZeroU32::new(RATE), ..config() });
+    let start = Instant::now();
+    world.conns[n].core.at(start);
+    let lines: Vec<String> = (0..200).map(|n| format!("@k{n}|ping")).collect();
+    let heard = world.say(n, &lines.join("\n"));
+    assert_eq!(heard.lines().count(), 10, "a second's worth at once: {heard}");
+    let mut all: Vec<String> = heard.lines().map(str::to_owned).collect();
+    while let Some(at) = world.conns[n].core.wakes_at() {
+        world.conns[n].core.at(at);
+        world.conns[n].core.wake();
+        world.conns[n].settle();
+        all.extend(world.conns[n].hear().lines().map(str::to_owned));
+    }
+    let bye = all.pop().expect("a last line");
+    assert!(bye.starts_with("bye|FLOOD|") && world.conns[n].closed, "{bye}");
+    for (n, line) in all.iter().enumerate() {
+        let start = if n < 20 { format!("@k{n}|ok|ping|") } else { format!("@k{n}|retry|SLOW_DOWN|") };
+        assert!(line.starts_with(&start), "{line:?} as answer {n}");
+    }
+    assert_eq!(all.len(), 120);
+}
+
+#[test]
+fn only_who_never_logged_in_may_not_be_silent() {
+    const IDLE: Duration = Duration::from_secs(60);
+    let mut world = World::new(0);
+    let config = || SessionConfig { idle: Some(IDLE), ..config() };
+    let (guest, member) = (world.connect(config()), world.connect(config()));
+    let start = Instant::now();
+    for n in [guest, member] {
+        world.conns[n].core.at(start);
+    }
+    assert_eq!(world.say(guest, "ping"), "ok|ping|\n");
+    assert_eq!(world.say(member, "1|bob\n3"), "ok|create|bob\nok|logout|bob\n");
+    assert_eq!(world.conns[member].core.wakes_at(), None);
+    assert_eq!(world.conns[guest].core.wakes_at(), Some(start + IDLE));
+    for (after, closes) in [(IDLE / 2, false), (IDLE, true)] {
+        world.conns[guest].core.at(start + after);
+        world.conns[guest].core.wake();
+        world.conns[guest].settle();
+        assert_eq!(world.conns[guest].closed, closes, "after {after:?}");
+    }
+    assert!(world.conns[guest].hear().starts_with("bye|IDLE|"));
 }

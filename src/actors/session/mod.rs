@@ -18,10 +18,12 @@
 //! - No message is pushed twice on a connection, none is left out, and none is marked delivered before the peer's
 //!   kernel has acknowledged its bytes.
 //! - An idle connection holds no buffer.
-//!
-//! Left out: limits on the rate of requests, and on idle time.
+//! - A connection that asks too fast is delayed, refused, and cut, in that order ([`pace`]); one that never logs in and is
+//!   silent is closed.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use actix::Recipient;
 
@@ -34,6 +36,7 @@ mod barriers;
 mod core;
 mod delivery;
 mod marks;
+pub mod pace;
 mod printing;
 mod reader;
 mod requests;
@@ -72,6 +75,10 @@ pub struct SessionConfig {
     pub list: usize,
     /// `accounts.require_password`.
     pub require_password: bool,
+    /// `limits.requests_per_second`.
+    pub requests_per_second: Option<NonZeroU32>,
+    /// `limits.idle_seconds`.
+    pub idle: Option<Duration>,
 }
 
 /// Whom every session of a replica talks to.

@@ -17,6 +17,7 @@ use chat::{
 use super::barriers::is_barrier;
 use super::core::{Begun, Core, Phase, State, cost};
 use super::limits::{OUTPUT_BYTES_MAX, REQUESTS_MAX};
+use super::pace::Verdict;
 use crate::actors::messages::{ClusterStatus, Done, RetryLater, What};
 
 /// The data lines of `help`: the same for everyone.
@@ -31,7 +32,8 @@ static HELP: LazyLock<Bytes> = LazyLock::new(|| {
 impl Core {
     /// Begins what may be begun.
     pub(super) fn begin_requests(&mut self) {
-        while self.may_begin() {
+        self.paced_until = None;
+        while self.may_begin() && self.keeps_pace() {
             let Some((arrived, item)) = self.lines.pop_front() else {
                 return;
             };
@@ -41,8 +43,49 @@ impl Core {
             if self.front_waits {
                 self.cost += cost;
                 self.lines.push_front((arrived, item));
+            } else if let Some(pace) = &mut self.pace {
+                pace.begun(self.now);
             }
         }
+    }
+
+    /// Whether the first line may be begun now, as far as the rate of requests goes. Those that came too fast are refused
+    /// here, in their turn.
+    fn keeps_pace(&mut self) -> bool {
+        while let (Some(pace), Some((arrived, _))) = (&mut self.pace, self.lines.front()) {
+            let rate = pace.rate();
+            match pace.verdict(self.now, *arrived) {
+                Verdict::Begin => return true,
+                Verdict::Wait(until) => {
+                    self.paced_until = Some(until);
+                    return false;
+                }
+                Verdict::SlowDown => self.refuse_first(rate),
+                Verdict::Flood => {
+                    self.parting = Some((ByeCode::Flood, "far too many requests, for too long"));
+                    self.quit();
+                    return false;
+                }
+            }
+            if !self.may_begin() {
+                return false;
+            }
+        }
+        self.pace.is_none()
+    }
+
+    fn refuse_first(&mut self, rate: u32) {
+        if let Some((_, item)) = self.lines.pop_front() {
+            self.cost -= cost(&item);
+            let text = format!("more than {rate} requests a second; nothing was done, wait a second");
+            self.answer_now(key_of(&item), 0, &Reply::retry(RetryCode::SlowDown, text));
+        }
+    }
+
+    /// What was begun is finished, and nothing more is begun.
+    fn quit(&mut self) {
+        self.phase = Phase::Quitting;
+        self.cost -= self.lines.drain(..).map(|(_, item)| super::core::cost(&item)).sum::<usize>();
     }
 
     fn may_begin(&self) -> bool {
@@ -123,8 +166,7 @@ impl Core {
             }
             (Checked::Quit, _) => {
                 self.answer_now(key, cost, &Reply::Ok(Granted::Quit));
-                self.phase = Phase::Quitting;
-                self.cost -= self.lines.drain(..).map(|(_, item)| super::core::cost(&item)).sum::<usize>();
+                self.quit();
                 return;
             }
             (checked, _) => unreachable!("{checked:?} is a barrier, or was checked to need a login"),
@@ -174,13 +216,17 @@ impl Core {
     pub(super) fn refuse_lines(&mut self) {
         for (_, item) in std::mem::take(&mut self.lines) {
             self.cost -= cost(&item);
-            let key = match &item {
-                LineItem::Line(line) => request::parse(line).key,
-                LineItem::TooLong | LineItem::NotUtf8 | LineItem::Http => None,
-            };
             let text = "this replica stops; ask another one";
-            self.answer_now(key, 0, &Reply::retry(RetryCode::Draining, text));
+            self.answer_now(key_of(&item), 0, &Reply::retry(RetryCode::Draining, text));
         }
+    }
+}
+
+/// The key that the reply to a line carries back.
+fn key_of(item: &LineItem) -> Option<Key> {
+    match item {
+        LineItem::Line(line) => request::parse(line).key,
+        LineItem::TooLong | LineItem::NotUtf8 | LineItem::Http => None,
     }
 }
 

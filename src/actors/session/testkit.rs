@@ -26,6 +26,8 @@ pub(super) fn config() -> SessionConfig {
         line_bytes: 8192,
         list: 1000,
         require_password: false,
+        requests_per_second: None,
+        idle: None,
     }
 }
 

@@ -8,7 +8,7 @@ use chat::{
 use rusqlite::{Connection, params};
 
 use super::hot::Hot;
-use super::rows::{self, ACCOUNT, AccountRow, FROM_RECIPIENT, FROM_SENDER, MESSAGE, NameId};
+use super::rows::{self, ACCOUNT, AccountRow, FROM_RECIPIENT, FROM_SENDER, MESSAGE, MessageRow, NameId};
 use super::young::Young;
 use super::{StateStore, fresh};
 use crate::storage::error::StorageError;
@@ -41,16 +41,22 @@ impl Storage for StateStore {
         Ok(())
     }
 
+    fn accounts_count(&self) -> Result<u64, StorageError> {
+        Ok(self.progress.accounts)
+    }
+
     fn insert_account(&mut self, account: &Account) -> Result<(), StorageError> {
         self.assert_open();
-        let sql = "INSERT INTO accounts (id, living, undelivered, keys, name_id, name, password, crc)
-                   VALUES (?1, 1, 0, 0, ?2, ?3, ?4, ?5)";
+        let sql =
+            "INSERT INTO accounts (id, living, undelivered, undelivered_bytes, keys, name_id, name, password, crc)
+                   VALUES (?1, 1, 0, 0, 0, ?2, ?3, ?4, ?5)";
         let name_id = rows::name_id(&self.conn, &account.name)?.unwrap_or(NameId(account.id.0));
-        let row = AccountRow { account: account.clone(), living: true, undelivered: 0, keys: 0, name_id };
+        let row = AccountRow::empty(account.clone(), true, name_id);
         let password = account.password.as_ref().map(PasswordHash::as_str);
         let values = params![Num(account.id.0), Num(name_id.0), account.name.as_str(), password, row.crc()];
         self.conn.prepare_cached(sql)?.execute(values)?;
-        self.hot.get_mut().born(account.clone(), name_id);
+        self.hot.get_mut().born(row);
+        self.progress.accounts += 1;
         Ok(())
     }
 
@@ -60,8 +66,13 @@ impl Storage for StateStore {
         self.young.part_with(&self.conn, account.id)?;
         let name_id = self.hot.get_mut().name_id(&self.conn, account.id)?;
         let gone = Account { password: None, ..account.clone() };
-        let gone = AccountRow { account: gone, living: false, undelivered: 0, keys: 0, name_id };
-        let sql = "UPDATE accounts SET living = 0, undelivered = 0, keys = 0, password = NULL, crc = ?2 WHERE id = ?1";
+        let gone = AccountRow::empty(gone, false, name_id);
+        let Some(left) = self.progress.accounts.checked_sub(1) else {
+            return Err(rows::damaged("more accounts live than were counted"));
+        };
+        self.progress.accounts = left;
+        let sql = "UPDATE accounts SET living = 0, undelivered = 0, undelivered_bytes = 0, keys = 0, password = NULL,
+                   crc = ?2 WHERE id = ?1";
         self.conn.prepare_cached(sql)?.execute(params![Num(account.id.0), gone.crc()])?;
         self.conn.prepare_cached("INSERT INTO purges (account) VALUES (?1)")?.execute([Num(account.id.0)])?;
         self.hot.get_mut().gone(account);
@@ -74,9 +85,11 @@ impl Storage for StateStore {
         let living = self.hot.get_mut().by_id(&self.conn, account)?.expect("the rules ask it of living accounts only");
         living.row.account.password = Some(password.clone());
         // Its crc is over the counters too, and those of the file may be older.
-        let sql = "UPDATE accounts SET password = ?2, undelivered = ?3, keys = ?4, crc = ?5 WHERE id = ?1";
+        let sql = "UPDATE accounts SET password = ?2, undelivered = ?3, undelivered_bytes = ?4, keys = ?5, crc = ?6
+                   WHERE id = ?1";
         let row = &living.row;
-        let values = params![Num(account.0), password.as_str(), Num(row.undelivered), Num(row.keys), row.crc()];
+        let counts = (Num(row.undelivered), Num(row.undelivered_bytes), Num(row.keys));
+        let values = params![Num(account.0), password.as_str(), counts.0, counts.1, counts.2, row.crc()];
         self.conn.prepare_cached(sql)?.execute(values)?;
         Ok(())
     }
@@ -94,12 +107,17 @@ impl Storage for StateStore {
         self.fresh.get_mut().add(&self.conn, message)?;
         let hot = self.hot.get_mut();
         let names = (hot.name_id(&self.conn, from)?, hot.name_id(&self.conn, to)?);
-        self.young.add(id, (from, names.0), (to, names.1));
+        self.young.add(id, (from, names.0), (to, names.1), text.as_str().len() as u64);
         Ok(())
     }
 
     fn undelivered_count(&self, account: AccountId) -> Result<u64, StorageError> {
-        Ok(self.in_inbox(account)? + self.young.waiting_count(account))
+        Ok(self.in_inbox(account)? + self.young.waiting_count(account).messages)
+    }
+
+    fn undelivered_bytes(&self, account: AccountId) -> Result<u64, StorageError> {
+        let filed = self.hot.borrow_mut().by_id(&self.conn, account)?.map_or(0, |living| living.row.undelivered_bytes);
+        Ok(filed + self.young.waiting_count(account).bytes)
     }
 
     fn undelivered_in(&self, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
@@ -139,14 +157,12 @@ impl Storage for StateStore {
         if self.in_inbox(account)? == 0 || range.is_empty() || !self.young.reaches_tables(range) {
             return Ok(young);
         }
+        let bytes = self.texts_bytes(account, range)?;
         let sql = "DELETE FROM inbox WHERE account = ?1 AND id BETWEEN ?2 AND ?3";
         let within = params![Num(account.0), Num::bound(range.from.0), Num::bound(range.to.0)];
         let filed = self.conn.prepare_cached(sql)?.execute(within)? as u64;
         let living = self.hot.get_mut().by_id(&self.conn, account)?.expect("it has rows in the inbox");
-        let Some(left) = living.row.undelivered.checked_sub(filed) else {
-            return Err(rows::damaged(format!("account {account} has more undelivered messages than were counted")));
-        };
-        living.count(|undelivered, _| *undelivered = left);
+        living.take(filed, bytes)?;
         Ok(young + filed)
     }
 
@@ -212,7 +228,7 @@ impl Storage for StateStore {
             Some(waited) => row.waiting && !waited,
             None => {
                 let name = self.hot.get_mut().name_id(&self.conn, AccountId(other))?;
-                unfile(&self.conn, self.hot.get_mut(), account, name, id)?;
+                unfile(&self.conn, self.hot.get_mut(), account, name, &row)?;
                 row.waiting
             }
         };
@@ -251,7 +267,7 @@ impl Storage for StateStore {
                        (SELECT at FROM keys WHERE account = ?1 ORDER BY at LIMIT ?2)";
             self.conn.prepare_cached(sql)?.execute(params![Num(account.0), Num::bound(beyond)])?;
         }
-        living.count(|_, keys| *keys = *keys + u64::from(!known) - beyond);
+        living.count(|row| row.keys = row.keys + u64::from(!known) - beyond);
         Ok(())
     }
 }
@@ -274,8 +290,9 @@ fn unfile(
     hot: &mut Hot,
     account: AccountId,
     other: NameId,
-    id: MessageId,
+    message: &MessageRow<'_>,
 ) -> Result<(), StorageError> {
+    let id = MessageId(message.id);
     let (view, talk) = (
         "DELETE FROM views WHERE account = ?1 AND id = ?2",
         "DELETE FROM talks WHERE account = ?1 AND name_id = ?2 AND id = ?3",
@@ -290,11 +307,7 @@ fn unfile(
         return Ok(());
     }
     let living = hot.by_id(conn, account)?.expect("the rules erase for living accounts only");
-    let Some(left) = living.row.undelivered.checked_sub(1) else {
-        return Err(rows::damaged(format!("account {account} has more undelivered messages than were counted")));
-    };
-    living.count(|undelivered, _| *undelivered = left);
-    Ok(())
+    living.take(1, message.text_bytes())
 }
 
 fn beyond(after: MessageId) -> IdRange {
@@ -357,6 +370,28 @@ impl StateStore {
     /// How many of the account's undelivered messages are in the table.
     fn in_inbox(&self, account: AccountId) -> Result<u64, StorageError> {
         Ok(self.hot.borrow_mut().by_id(&self.conn, account)?.map_or(0, |living| living.row.undelivered))
+    }
+
+    /// The bytes of the account's undelivered messages of the range, of those in the table. Each is read: a number beside
+    /// its key in `inbox` would stand under no checksum, and a damaged one would make replicas refuse different sends.
+    fn texts_bytes(&self, account: AccountId, range: IdRange) -> Result<u64, StorageError> {
+        let sql = format!(
+            "SELECT {MESSAGE} FROM inbox CROSS JOIN messages USING (id) WHERE account = ?1 AND id BETWEEN ?2 AND ?3"
+        );
+        // A row can be in `inbox` before its message is in the table.
+        self.fresh.borrow_mut().write(&self.conn)?;
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let within = params![Num(account.0), Num::bound(range.from.0), Num::bound(range.to.0)];
+        let mut found = statement.query(within)?;
+        let mut bytes = 0;
+        while let Some(row) = found.next()? {
+            let message = rows::message(row)?;
+            if message.recipient != account.0 {
+                return Err(rows::damaged(format!("message {} waits in another's mailbox", message.id)));
+            }
+            bytes += message.text_bytes();
+        }
+        Ok(bytes)
     }
 
     /// The ids that a query finds in a table for an account, after an id, up to a limit.

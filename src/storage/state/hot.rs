@@ -71,8 +71,8 @@ impl Hot {
     }
 
     /// A new account, already in the file.
-    pub fn born(&mut self, account: Account, name_id: NameId) {
-        self.keep(AccountRow { account, living: true, undelivered: 0, keys: 0, name_id });
+    pub fn born(&mut self, row: AccountRow) {
+        self.keep(row);
     }
 
     /// The name of an account, living or gone, as a number.
@@ -92,11 +92,12 @@ impl Hot {
 
     /// Writes the counters that changed. What is kept afterwards equals the file, and fits its bound.
     pub fn write(&mut self, conn: &Connection) -> Result<(), StorageError> {
-        let sql = "UPDATE accounts SET undelivered = ?2, keys = ?3, crc = ?4 WHERE id = ?1";
+        let sql = "UPDATE accounts SET undelivered = ?2, undelivered_bytes = ?3, keys = ?4, crc = ?5 WHERE id = ?1";
         let mut statement = conn.prepare_cached(sql)?;
         for living in self.by_id.values_mut().filter(|living| living.dirty) {
             let row = &living.row;
-            statement.execute(params![Num(row.account.id.0), Num(row.undelivered), Num(row.keys), row.crc()])?;
+            let (undelivered, bytes) = (Num(row.undelivered), Num(row.undelivered_bytes));
+            statement.execute(params![Num(row.account.id.0), undelivered, bytes, Num(row.keys), row.crc()])?;
             living.dirty = false;
         }
         if self.by_id.len() > ACCOUNTS_CACHED {
@@ -108,8 +109,20 @@ impl Hot {
 
 impl Living {
     /// Changes the counters; they are written with the commit.
-    pub fn count(&mut self, change: impl FnOnce(&mut u64, &mut u64)) {
-        change(&mut self.row.undelivered, &mut self.row.keys);
+    pub fn count(&mut self, change: impl FnOnce(&mut AccountRow)) {
+        change(&mut self.row);
         self.dirty = true;
+    }
+
+    /// So many rows left `inbox`, and with them so many bytes of texts.
+    pub fn take(&mut self, messages: u64, bytes: u64) -> Result<(), StorageError> {
+        let row = &self.row;
+        let left = (row.undelivered.checked_sub(messages), row.undelivered_bytes.checked_sub(bytes));
+        let (Some(undelivered), Some(undelivered_bytes)) = left else {
+            let what = format!("account {} has more undelivered than was counted", row.account.id);
+            return Err(rows::damaged(what));
+        };
+        self.count(|row| (row.undelivered, row.undelivered_bytes) = (undelivered, undelivered_bytes));
+        Ok(())
     }
 }

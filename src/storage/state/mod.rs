@@ -66,6 +66,8 @@ struct Progress {
     applied: Index,
     digest: u64,
     filed: young::Filed,
+    /// How many accounts live.
+    accounts: u64,
     /// One for each incarnation that ever forwarded a proposal.
     streams: BTreeMap<Member, (Boot, u64)>,
 }

@@ -66,20 +66,26 @@ pub(super) struct AccountRow {
     pub account: Account,
     pub living: bool,
     pub undelivered: u64,
+    pub undelivered_bytes: u64,
     pub keys: u64,
     pub name_id: NameId,
 }
 
 /// What [`account`] reads.
-pub(super) const ACCOUNT: &str = "id, living, undelivered, keys, name_id, name, password, crc";
+pub(super) const ACCOUNT: &str = "id, living, undelivered, undelivered_bytes, keys, name_id, name, password, crc";
 
 impl AccountRow {
+    /// Of an account that has nothing.
+    pub fn empty(account: Account, living: bool, name_id: NameId) -> Self {
+        Self { account, living, undelivered: 0, undelivered_bytes: 0, keys: 0, name_id }
+    }
+
     /// The crc that belongs to it.
     pub fn crc(&self) -> u32 {
         let Account { id, name, password } = &self.account;
         let password = password.as_ref().map(PasswordHash::as_str);
         let flags = u64::from(self.living) | u64::from(password.is_some()) << 1;
-        let numbers = [id.0, flags, self.undelivered, self.keys, self.name_id.0];
+        let numbers = [id.0, flags, self.undelivered, self.undelivered_bytes, self.keys, self.name_id.0];
         crc(&numbers, &[name.as_str(), password.unwrap_or_default()])
     }
 }
@@ -94,19 +100,22 @@ pub(super) fn account_by_id(conn: &Connection, id: AccountId) -> Result<Option<A
 /// The account that a row holds.
 pub(super) fn account(row: &Row<'_>) -> Result<AccountRow, StorageError> {
     let read = || {
-        let password = row.get_ref(6)?.as_str_or_null()?;
-        let (id, living, name) = (number(row, 0)?, flag(row, 1)?, row.get_ref(5)?.as_str()?);
-        let (undelivered, keys, name_id) = (number(row, 2)?, number(row, 3)?, number(row, 4)?);
+        let password = row.get_ref(7)?.as_str_or_null()?;
+        let (id, living, name) = (number(row, 0)?, flag(row, 1)?, row.get_ref(6)?.as_str()?);
+        let (undelivered, undelivered_bytes) = (number(row, 2)?, number(row, 3)?);
+        let (keys, name_id) = (number(row, 4)?, number(row, 5)?);
         let flags = u64::from(living) | u64::from(password.is_some()) << 1;
-        let sum = crc(&[id, flags, undelivered, keys, name_id], &[name, password.unwrap_or_default()]);
+        let numbers = [id, flags, undelivered, undelivered_bytes, keys, name_id];
+        let sum = crc(&numbers, &[name, password.unwrap_or_default()]);
         // Before anything is made of the texts.
-        let account = (row.get::<_, u32>(7)? == sum).then(|| Account {
+        let account = (row.get::<_, u32>(8)? == sum).then(|| Account {
             id: AccountId(id),
             name: Name::from_stored(name),
             password: password.map(PasswordHash::from_stored),
         });
         let name_id = NameId(name_id);
-        Ok((id, account.map(|account| AccountRow { account, living, undelivered, keys, name_id })))
+        let row = |account| AccountRow { account, living, undelivered, undelivered_bytes, keys, name_id };
+        Ok((id, account.map(row)))
     };
     let (id, account) = cells(read(), "an account")?;
     account.ok_or_else(|| damaged(format!("the checksum of account {id} does not match")))
@@ -219,6 +228,11 @@ impl MessageRow<'_> {
     /// Who has it beside this account: the same, where it is a message to oneself.
     pub fn other(&self, account: u64) -> u64 {
         if self.sender == account { self.recipient } else { self.sender }
+    }
+
+    /// The length of its text.
+    pub fn text_bytes(&self) -> u64 {
+        self.text.len() as u64
     }
 
     /// As the rules know it.

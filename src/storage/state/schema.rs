@@ -18,9 +18,10 @@ use super::young::Filed;
 pub(super) const FILE: &str = STATE;
 
 /// Version of the tables. The state is derived: another version is rebuilt from the log, not migrated.
-const SCHEMA: u64 = 3;
+const SCHEMA: u64 = 4;
 
-/// - `accounts.undelivered` and `accounts.keys` count rows of `inbox` and `keys`, so that a login need not.
+/// - `accounts.undelivered` and `accounts.keys` count rows of `inbox` and `keys`, `accounts.undelivered_bytes` the texts of
+///   the former, so that a login and a limited `send` need not. `meta.accounts` counts accounts that live.
 /// - `accounts.name_id` is the first account that ever had this name: what a history is asked for by. See
 ///   [`rows::NameId`].
 /// - `talks` is `views` again, by the name of the other, so that a history with one is not searched for among all.
@@ -36,13 +37,14 @@ const TABLES: &str = "
         one INTEGER PRIMARY KEY CHECK (one = 1), schema INTEGER NOT NULL, cluster TEXT NOT NULL,
         incarnation INTEGER NOT NULL, applied INTEGER NOT NULL, digest INTEGER NOT NULL,
         filed_to INTEGER NOT NULL, filing_to INTEGER NOT NULL, cursor_account INTEGER NOT NULL,
-        cursor_id INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;
+        cursor_id INTEGER NOT NULL, accounts INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;
     CREATE TABLE streams (
         replica INTEGER NOT NULL, incarnation INTEGER NOT NULL, boot INTEGER NOT NULL, n INTEGER NOT NULL,
         PRIMARY KEY (replica, incarnation)) STRICT, WITHOUT ROWID;
     CREATE TABLE accounts (
-        id INTEGER PRIMARY KEY, living INTEGER NOT NULL, undelivered INTEGER NOT NULL, keys INTEGER NOT NULL,
-        name_id INTEGER NOT NULL, name TEXT NOT NULL, password TEXT, crc INTEGER NOT NULL) STRICT;
+        id INTEGER PRIMARY KEY, living INTEGER NOT NULL, undelivered INTEGER NOT NULL,
+        undelivered_bytes INTEGER NOT NULL, keys INTEGER NOT NULL, name_id INTEGER NOT NULL, name TEXT NOT NULL,
+        password TEXT, crc INTEGER NOT NULL) STRICT;
     CREATE UNIQUE INDEX names ON accounts (name) WHERE living = 1;
     CREATE INDEX all_names ON accounts (name);
     CREATE TABLE messages (
@@ -71,7 +73,7 @@ pub(super) fn prepare(conn: &mut Connection, me: Member, cluster: &str) -> Resul
     } else {
         tx.execute_batch(TABLES)?;
         let owner = Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
-        let sql = "INSERT INTO meta VALUES (1, ?1, ?2, ?3, 0, 0, 0, 0, 0, 0, ?4)";
+        let sql = "INSERT INTO meta VALUES (1, ?1, ?2, ?3, 0, 0, 0, 0, 0, 0, 0, ?4)";
         let crc = crc(&owner, &Progress::default());
         tx.execute(sql, params![Num(SCHEMA), cluster, Bits(me.incarnation.0), crc])?;
     }
@@ -108,8 +110,8 @@ pub(super) struct Owner {
 /// Over `meta` and `streams`.
 fn crc(owner: &Owner, progress: &Progress) -> u32 {
     let Filed { to, filing_to, cursor } = progress.filed;
-    let mut numbers =
-        vec![SCHEMA, owner.incarnation.0, progress.applied.0, progress.digest, to, filing_to, cursor.0, cursor.1];
+    let Progress { applied, digest, accounts, .. } = *progress;
+    let mut numbers = vec![SCHEMA, owner.incarnation.0, applied.0, digest, to, filing_to, cursor.0, cursor.1, accounts];
     for (member, (boot, n)) in &progress.streams {
         numbers.extend([u64::from(member.id.0), member.incarnation.0, boot.0, *n]);
     }
@@ -118,11 +120,11 @@ fn crc(owner: &Owner, progress: &Progress) -> u32 {
 
 /// How far the state is.
 pub(super) fn load(conn: &Connection, owner: &Owner) -> Result<Progress, StorageError> {
-    let sql = "SELECT applied, digest, filed_to, filing_to, cursor_account, cursor_id, crc FROM meta";
-    let (applied, digest, filed, stored) = conn.query_row(sql, [], |row| {
+    let sql = "SELECT applied, digest, filed_to, filing_to, cursor_account, cursor_id, crc, accounts FROM meta";
+    let (applied, digest, filed, stored, accounts) = conn.query_row(sql, [], |row| {
         let number = |column| row.get::<_, Num>(column).map(|number| number.0);
         let filed = Filed { to: number(2)?, filing_to: number(3)?, cursor: (number(4)?, number(5)?) };
-        Ok((Index(number(0)?), row.get::<_, Bits>(1)?.0, filed, row.get::<_, u32>(6)?))
+        Ok((Index(number(0)?), row.get::<_, Bits>(1)?.0, filed, row.get::<_, u32>(6)?, number(7)?))
     })?;
     let mut statement = conn.prepare("SELECT replica, incarnation, boot, n FROM streams")?;
     let streams = statement.query_map([], |row| {
@@ -130,7 +132,7 @@ pub(super) fn load(conn: &Connection, owner: &Owner) -> Result<Progress, Storage
         Ok((member, (Boot(row.get::<_, Num>(2)?.0), row.get::<_, Num>(3)?.0)))
     })?;
     let streams = streams.collect::<Result<_, _>>()?;
-    let progress = Progress { applied, digest, filed, streams };
+    let progress = Progress { applied, digest, filed, accounts, streams };
     if stored == crc(owner, &progress) {
         Ok(progress)
     } else {
@@ -140,8 +142,9 @@ pub(super) fn load(conn: &Connection, owner: &Owner) -> Result<Progress, Storage
 
 /// Writes what changed since `before`, in the caller's transaction.
 pub(super) fn save(conn: &Connection, owner: &Owner, before: &Progress, now: &Progress) -> Result<(), StorageError> {
-    let sql = "UPDATE meta SET applied = ?1, digest = ?2, crc = ?3";
-    conn.prepare_cached(sql)?.execute(params![Num(now.applied.0), Bits(now.digest), crc(owner, now)])?;
+    let sql = "UPDATE meta SET applied = ?1, digest = ?2, accounts = ?3, crc = ?4";
+    let row = params![Num(now.applied.0), Bits(now.digest), Num(now.accounts), crc(owner, now)];
+    conn.prepare_cached(sql)?.execute(row)?;
     if before.filed != now.filed {
         let Filed { to, filing_to, cursor } = now.filed;
         let sql = "UPDATE meta SET filed_to = ?1, filing_to = ?2, cursor_account = ?3, cursor_id = ?4";

@@ -20,6 +20,7 @@
 //! so that a read is the three of them one after the other, and no row is ever in two places.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Bound;
 
 use chat::{AccountId, HistoryPage, IdRange, MessageId};
@@ -61,8 +62,8 @@ struct View {
 #[derive(Debug, Default)]
 struct Generation {
     views: Shelf<View>,
-    /// Which of them are undelivered.
-    waiting: Shelf<()>,
+    /// Which of them are undelivered, and the length of their texts.
+    waiting: Shelf<u64>,
     messages: usize,
 }
 
@@ -87,7 +88,17 @@ pub(super) struct Young {
     old: Generation,
     new: Generation,
     newest: u64,
+    /// Bytes of the texts of what waits, for each account of which any waits.
+    waiting_bytes: HashMap<u64, u64>,
     rows_added: usize,
+}
+
+/// What waits for an account here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub messages: u64,
+    /// Of their texts.
+    pub bytes: u64,
 }
 
 impl Generation {
@@ -132,17 +143,18 @@ impl Young {
         let mut found = statement.query([Num(filed.to)])?;
         let mut before = filed.to;
         while let Some(row) = found.next()? {
-            let MessageRow { id, waiting, erased, sender, recipient, .. } = rows::message(row)?;
+            let row = rows::message(row)?;
+            let MessageRow { id, waiting, erased, sender, recipient, .. } = row;
             if id <= before {
                 return Err(rows::damaged(format!("message {id} is out of order")));
             }
             before = id;
             let ((sender_lives, from), (recipient_lives, to)) = (account(sender)?, account(recipient)?);
             if sender != recipient && sender_lives && erased & FROM_SENDER == 0 {
-                young.put((sender, id), View { received: false, other: to }, false);
+                young.put((sender, id), View { received: false, other: to }, None);
             }
             if recipient_lives && erased & FROM_RECIPIENT == 0 {
-                young.put((recipient, id), View { received: true, other: from }, waiting);
+                young.put((recipient, id), View { received: true, other: from }, waiting.then(|| row.text_bytes()));
             }
             young.seen(id);
         }
@@ -155,12 +167,18 @@ impl Young {
     }
 
     /// A new message, already in the file.
-    pub fn add(&mut self, id: MessageId, (from, from_name): (AccountId, NameId), (to, to_name): (AccountId, NameId)) {
+    pub fn add(
+        &mut self,
+        id: MessageId,
+        (from, from_name): (AccountId, NameId),
+        (to, to_name): (AccountId, NameId),
+        text_bytes: u64,
+    ) {
         assert!(id.0 > self.newest, "message {id} comes after message {}", self.newest);
         if from != to {
-            self.put((from.0, id.0), View { received: false, other: to_name }, false);
+            self.put((from.0, id.0), View { received: false, other: to_name }, None);
         }
-        self.put((to.0, id.0), View { received: true, other: from_name }, true);
+        self.put((to.0, id.0), View { received: true, other: from_name }, Some(text_bytes));
         self.rows_added += 2;
         self.seen(id.0);
     }
@@ -171,15 +189,17 @@ impl Young {
         generation.messages += 1;
     }
 
-    fn put(&mut self, key: Key, view: View, waits: bool) {
+    /// `waits`: the bytes of its text, if it is undelivered.
+    fn put(&mut self, key: Key, view: View, waits: Option<u64>) {
         let is_old = key.1 <= self.filed.filing_to;
         if is_old && key <= self.filed.cursor {
             return;
         }
         let generation = if is_old { &mut self.old } else { &mut self.new };
         generation.views.insert(key, view);
-        if waits {
-            generation.waiting.insert(key, ());
+        if let Some(bytes) = waits {
+            generation.waiting.insert(key, bytes);
+            *self.waiting_bytes.entry(key.0).or_default() += bytes;
         }
     }
 
@@ -189,16 +209,18 @@ impl Young {
         generation.views.contains_key(&(account, id))
     }
 
-    /// How many messages of the account wait here.
-    pub fn waiting_count(&self, account: AccountId) -> u64 {
-        (self.old.waiting.len_of(account.0) + self.new.waiting.len_of(account.0)) as u64
+    /// How much of the account waits here.
+    pub fn waiting_count(&self, account: AccountId) -> Waiting {
+        let messages = self.old.waiting.len_of(account.0) + self.new.waiting.len_of(account.0);
+        let bytes = self.waiting_bytes.get(&account.0).copied().unwrap_or_default();
+        Waiting { messages: messages as u64, bytes }
     }
 
     /// The messages of the range that wait here, oldest first.
     pub fn waiting(&self, account: AccountId, range: IdRange) -> impl Iterator<Item = MessageId> + '_ {
         let range = (!range.is_empty()).then(|| keys(account, range));
         let found = range.map(|keys| self.old.waiting.range(keys).chain(self.new.waiting.range(keys)));
-        found.into_iter().flatten().map(|(key, ())| MessageId(key.1))
+        found.into_iter().flatten().map(|(key, _)| MessageId(key.1))
     }
 
     /// The messages of the range that the account received and that are not in the tables yet, oldest first.
@@ -223,9 +245,7 @@ impl Young {
         let key = (account, id);
         let generation = if id <= self.filed.filing_to { &mut self.old } else { &mut self.new };
         generation.views.remove(&key)?;
-        let waited = generation.waiting.contains_key(&key);
-        self.stop_waiting(key);
-        Some(waited)
+        Some(self.stop_waiting(key).is_some())
     }
 
     /// Whether the tables can hold rows of this range.
@@ -248,9 +268,18 @@ impl Young {
         Ok(marked.len() as u64)
     }
 
-    fn stop_waiting(&mut self, key: Key) {
+    /// Gives the bytes of its text, if it waited.
+    fn stop_waiting(&mut self, key: Key) -> Option<u64> {
         let generation = if key.1 <= self.filed.filing_to { &mut self.old } else { &mut self.new };
-        generation.waiting.remove(&key);
+        let bytes = generation.waiting.remove(&key)?;
+        // No text is empty: nothing is left exactly when nothing waits.
+        if let Entry::Occupied(mut waiting) = self.waiting_bytes.entry(key.0) {
+            *waiting.get_mut() -= bytes;
+            if *waiting.get() == 0 {
+                waiting.remove();
+            }
+        }
+        Some(bytes)
     }
 
     /// Files the views of an account that goes, for the purge to find; what waited does not wait any more.
@@ -265,6 +294,7 @@ impl Young {
                 generation.waiting.remove(&key);
             }
         }
+        self.waiting_bytes.remove(&account.0);
         Ok(())
     }
 
@@ -284,12 +314,14 @@ impl Young {
             };
             views.execute(params![Num(key.0), Num(key.1), view.received])?;
             talks.execute([Num(key.0), Num(view.other.0), Num(key.1)])?;
-            if self.old.waiting.contains_key(&key) {
+            if let Some(bytes) = self.stop_waiting(key) {
                 conn.prepare_cached("INSERT INTO inbox (account, id) VALUES (?1, ?2)")?
                     .execute(params![Num(key.0), Num(key.1)])?;
-                self.stop_waiting(key);
                 let living = hot.by_id(conn, AccountId(key.0))?.expect("what waits here waits for the living");
-                living.count(|undelivered, _| *undelivered += 1);
+                living.count(|row| {
+                    row.undelivered += 1;
+                    row.undelivered_bytes += bytes;
+                });
             }
             self.filed.cursor = key;
         }

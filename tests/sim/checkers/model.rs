@@ -86,6 +86,12 @@ struct Owner {
 
 const NEVER: u64 = u64::MAX;
 
+/// The limit of that letter in a stamp such as `m9b100`.
+fn limit(stamp: &str, letter: char) -> Option<usize> {
+    let digits = stamp.split_once(letter)?.1.split(|c: char| !c.is_ascii_digit()).next();
+    Some(digits.and_then(|digits| digits.parse().ok()).expect("a number"))
+}
+
 /// Who proposed: (id, incarnation, boot, number).
 type Origin = (String, u64, u64);
 
@@ -103,6 +109,11 @@ impl Model {
     /// What the committed entry comes to.
     pub fn fate(&self, index: Index) -> Option<&Fate> {
         self.fates.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+    }
+
+    /// How many commands were refused with that code.
+    pub fn refused_with(&self, code: &str) -> u64 {
+        self.fates.iter().filter(|fate| matches!(fate, Fate::Done(Res::Refused(why)) if *why == code)).count() as u64
     }
 
     /// Where the proposal of that number had its turn.
@@ -127,6 +138,7 @@ impl Model {
     fn command(&mut self, index: Index, line: &str, effect: &mut Option<usize>) -> Fate {
         let online = line.starts_with('+');
         let (origin, command) = line[1..].split_once('|').expect("an origin and a command");
+        let (origin, limits) = origin.split_once(';').unwrap_or((origin, ""));
         let mut words = origin.rsplitn(3, '.');
         let mut next = || words.next().expect("member.boot.n");
         let (n, boot, member) = (next(), next(), words.next().expect("a member"));
@@ -138,13 +150,14 @@ impl Model {
         }
         self.streams.insert(member.to_owned(), (boot, n));
         self.by_origin.insert((member.to_owned(), boot, n), index);
-        Fate::Done(self.act(index.0, online, command, effect))
+        Fate::Done(self.act(index.0, (online, limits), command, effect))
     }
 
-    fn act(&mut self, index: u64, online: bool, command: &str, effect: &mut Option<usize>) -> Res {
+    fn act(&mut self, index: u64, stamp: (bool, &str), command: &str, effect: &mut Option<usize>) -> Res {
+        let limits = stamp.1;
         if let Some(create) = command.strip_prefix("|1|") {
             let (name, hash) = create.split_once("|$sim$").expect("a name and a tag");
-            return self.create(index, name, hash, effect);
+            return self.create(index, limits, (name, hash), effect);
         }
         if let Some(marks) = command.strip_prefix("|mark|") {
             for mark in marks.split(';').filter(|m| !m.is_empty()) {
@@ -173,7 +186,7 @@ impl Model {
             return if before == same { res.clone() } else { Res::Refused("KEY_REUSED") };
         }
         let res = match words.split_once('|') {
-            Some(("5", send)) => self.send(index, id, online, send, effect),
+            Some(("5", send)) => self.send((index, id), stamp, send, effect),
             Some(("8", ids)) => self.erase(index, id, key, ids, effect),
             Some(("13", hash)) => {
                 let tag = hash.strip_prefix("$sim$").expect("a tag");
@@ -191,9 +204,12 @@ impl Model {
         res
     }
 
-    fn create(&mut self, index: u64, name: &str, tag: &str, effect: &mut Option<usize>) -> Res {
+    fn create(&mut self, index: u64, limits: &str, (name, tag): (&str, &str), effect: &mut Option<usize>) -> Res {
         if self.living.contains_key(name) {
             return Res::Refused("NAME_TAKEN");
+        }
+        if limit(limits, 'a').is_some_and(|max| self.living.len() >= max) {
+            return Res::Refused("FORBIDDEN");
         }
         *effect = tag.parse().ok();
         self.living.insert(name.to_owned(), index);
@@ -217,11 +233,22 @@ impl Model {
         Res::Deleted
     }
 
-    fn send(&mut self, index: u64, from: u64, online: bool, send: &str, effect: &mut Option<usize>) -> Res {
+    fn send(&mut self, (index, from): (u64, u64), stamp: (bool, &str), send: &str, effect: &mut Option<usize>) -> Res {
+        let (online, limits) = stamp;
         let (to, text) = send.split_once('|').expect("a name and a text");
         let Some(recipient) = self.living.get(to).copied() else {
             return Res::Refused("NO_SUCH_USER");
         };
+        // What is erased waits no more, though it was never delivered.
+        let is_waiting = |mail: &&Mail| mail.delivered == NEVER && mail.erased == NEVER;
+        let waiting: Vec<usize> =
+            self.owners[&recipient].mail.iter().filter(is_waiting).map(|m| m.text.len()).collect();
+        let bytes = waiting.iter().sum::<usize>() + text.len();
+        if limit(limits, 'm').is_some_and(|max| waiting.len() >= max)
+            || limit(limits, 'b').is_some_and(|max| bytes > max)
+        {
+            return Res::Refused("MAILBOX_FULL");
+        }
         let sender = self.owners[&from].name.clone();
         for (owner, with) in [(from, to), (recipient, &sender)].into_iter().skip(usize::from(from == recipient)) {
             let past = Past { id: index, text: text.to_owned(), with: with.to_owned(), erased: NEVER };
