@@ -26,7 +26,7 @@ use crate::actors::peer::{Peer, keep_dialed};
 use crate::actors::replicator::{Connect, MARKS_BYTES_MAX, Outlets, Replicator, ReplicatorSettings};
 use crate::actors::session::{Attempts, Links, SessionConfig};
 use crate::actors::store;
-use crate::config::{self, Config, ReplicaConfig};
+use crate::config::{self, Config, Limits, ReplicaConfig};
 use crate::consensus::{ClusterId, Node, ReplicaId, Run, Settings};
 use crate::storage::{self, Opened, StorageError};
 use crate::wire::handshake::Kind;
@@ -265,7 +265,7 @@ impl Replica<'_> {
                 boot: recovered.boot,
                 request_timeout: config.request_timeout(),
                 election_timeout_max: config.election_timeout_max(),
-                quota: config.limits.quota(),
+                quota: quota(&config.limits),
                 addresses: config.replicas.iter().map(|r| (ReplicaId(r.id), r.client_address())).collect(),
                 shared,
             },
@@ -394,6 +394,16 @@ fn join_within(arbiter: Arbiter, limit: Duration) {
     if ended.recv_timeout(limit).is_ok() {
         // It has just sent.
         let _ = joiner.join();
+    }
+}
+
+/// What a leader stamps on entries.
+fn quota(limits: &Limits) -> chat::Quota {
+    let limit = |max: u64| (max > 0).then_some(max);
+    chat::Quota {
+        mailbox_messages: limit(limits.mailbox_messages),
+        mailbox_bytes: limit(limits.mailbox_bytes),
+        accounts: limit(limits.accounts),
     }
 }
 

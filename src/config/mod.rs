@@ -160,17 +160,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What a leader stamps on entries.
-    #[must_use]
-    pub fn quota(&self) -> chat::Quota {
-        let limit = |max: u64| (max > 0).then_some(max);
-        chat::Quota {
-            mailbox_messages: limit(self.mailbox_messages),
-            mailbox_bytes: limit(self.mailbox_bytes),
-            accounts: limit(self.accounts),
-        }
-    }
-
     /// How long a connection that never logged in may be silent.
     #[must_use]
     pub fn idle(&self) -> Option<Duration> {

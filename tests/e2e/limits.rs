@@ -1,11 +1,11 @@
 //! The limits of `config.yaml`, each as a client meets it.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use plainsong::drill::{Cluster, ClusterOptions, LineClient};
+use plainsong::drill::{Cluster, ClusterOptions, LineClient, wait_until};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{PATIENCE, alone, start, together};
@@ -150,7 +150,7 @@ fn median_send(person: &mut Person, sends: usize) -> Duration {
 }
 
 /// Wrong logins from ever new addresses: each is hashed, as far as the hashers come.
-fn guess_at(address: SocketAddr, attacker: u8, every: Duration, stop: &AtomicBool) -> [u32; 3] {
+fn guess_at(address: SocketAddr, attacker: u8, every: Duration, answered: &AtomicU32, stop: &AtomicBool) -> [u32; 3] {
     let mut answers = [0; 3];
     let begun = Instant::now();
     for n in 0_u32.. {
@@ -163,6 +163,7 @@ fn guess_at(address: SocketAddr, attacker: u8, every: Duration, stop: &AtomicBoo
         let last = client.request("2|owner|wrong").expect("answered").last;
         let which = ["err|WRONG_PASSWORD|", "retry|BUSY|", "retry|SLOW_DOWN|"];
         answers[which.iter().position(|start| last.starts_with(start)).unwrap_or_else(|| panic!("{last}"))] += 1;
+        answered.fetch_add(1, Ordering::Relaxed);
         thread::sleep((begun + every * (n + 1)).saturating_duration_since(Instant::now()));
     }
     answers
@@ -180,13 +181,14 @@ fn a_flood_of_wrong_logins_does_not_slow_the_others() {
     let mut user = Person::new(&cluster, 1, "user");
     median_send(&mut user, SENDS);
     let before = median_send(&mut user, SENDS);
-    let (stop, address) = (AtomicBool::new(false), cluster.address(1));
+    let (stop, answered, address) = (AtomicBool::new(false), AtomicU32::new(0), cluster.address(1));
     let (during, answers) = thread::scope(|scope| {
         let every = Duration::from_millis(100);
-        let stop = &stop;
+        let (stop, answered) = (&stop, &answered);
         let attackers: Vec<_> =
-            (0..ATTACKERS).map(|n| scope.spawn(move || guess_at(address, n, every, stop))).collect();
-        thread::sleep(Duration::from_millis(500));
+            (0..ATTACKERS).map(|n| scope.spawn(move || guess_at(address, n, every, answered, stop))).collect();
+        let under_way = || (answered.load(Ordering::Relaxed) >= u32::from(ATTACKERS)).then_some(());
+        wait_until("the attack is under way", PATIENCE, under_way).expect("they are answered");
         let during = median_send(&mut user, SENDS);
         stop.store(true, Ordering::Relaxed);
         let answers: Vec<[u32; 3]> = attackers.into_iter().map(|a| a.join().expect("no panic")).collect();
