@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::actors::acceptor::{Door, Reception};
+use crate::actors::courier::{self, CourierSettings};
 use crate::actors::election::{Election, timers::Timers};
 use crate::actors::hasher::Hasher;
 use crate::actors::heartbeat::{Heartbeat, HeartbeatSettings};
@@ -23,10 +24,11 @@ use crate::actors::internal::{Ending, Shared, Stop};
 use crate::actors::link::Identity;
 use crate::actors::listener::{self, Owners};
 use crate::actors::peer::{Peer, keep_dialed};
+use crate::actors::replicator::keeper::Keep;
 use crate::actors::replicator::{Connect, MARKS_BYTES_MAX, Outlets, Replicator, ReplicatorSettings};
 use crate::actors::session::{Attempts, Links, SessionConfig};
 use crate::actors::store;
-use crate::config::{self, Config, Limits, ReplicaConfig};
+use crate::config::{self, Config, Limits, LogConfig, ReplicaConfig};
 use crate::consensus::{ClusterId, Node, ReplicaId, Run, Settings};
 use crate::storage::{self, Opened, StorageError};
 use crate::wire::handshake::Kind;
@@ -100,6 +102,10 @@ pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
                 );
                 set_aside(&dir, ReplicaId(id), "restored-copy")?;
             }
+            Ending::Install(snapshot) => {
+                storage::install(&dir, ReplicaId(id), &config.cluster, &snapshot)
+                    .map_err(|error| ServerError::Storage(error.to_string()))?;
+            }
             Ending::StateDamaged => {
                 rebuilds += 1;
                 if rebuilds > REBUILDS_MAX {
@@ -146,18 +152,24 @@ fn bind(replica: &ReplicaConfig, port: u16) -> Result<TcpListener, ServerError> 
 fn open(dir: &Path, id: ReplicaId, cluster: &str) -> Result<Opened, ServerError> {
     let fail = |error: StorageError| ServerError::Storage(error.to_string());
     match storage::open(dir, id, cluster) {
-        Err(error @ (StorageError::LogBehindState { .. } | StorageError::LogLost)) => {
+        Err(error) if error.counts_as_wiped() => {
             log::error!("{error}");
-            set_aside(dir, id, "log-behind-state")?;
+            set_aside(dir, id, error.reason())?;
             storage::open(dir, id, cluster).map_err(fail)
         }
+        // A log that was cut cannot give a later version its state: every replica in turn would count as wiped.
+        Err(error @ StorageError::Schema { .. }) if is_cut(dir) => Err(fail(error)),
         Err(error) if error.is_state_unusable() => {
             log::error!("{error}");
             set_aside_state(dir, id)?;
-            storage::open(dir, id, cluster).map_err(fail)
+            open(dir, id, cluster)
         }
         opened => opened.map_err(fail),
     }
+}
+
+fn is_cut(dir: &Path) -> bool {
+    storage::LogReader::open(dir).and_then(|log| log.base()).is_ok_and(|base| base.index.0 > 0)
 }
 
 fn set_aside(dir: &Path, id: ReplicaId, reason: &str) -> Result<(), ServerError> {
@@ -266,6 +278,7 @@ impl Replica<'_> {
                 request_timeout: config.request_timeout(),
                 election_timeout_max: config.election_timeout_max(),
                 quota: quota(&config.limits),
+                keep: keep(&config.log),
                 addresses: config.replicas.iter().map(|r| (ReplicaId(r.id), r.client_address())).collect(),
                 shared,
             },
@@ -275,6 +288,10 @@ impl Replica<'_> {
         let log = store::start_log(log, replicator.clone().recipient()).map_err(system("cannot start a thread"))?;
         let state = store::start_state(state, me, recovered.boot, replicator.clone().recipient())
             .map_err(system("cannot start a thread"))?;
+
+        let carried = CourierSettings { dir: config.replica_dir(me.id.0), me, cluster: config.cluster.clone() };
+        let courier =
+            courier::start(carried, replicator.clone().recipient()).map_err(system("cannot start a thread"))?;
 
         // Nothing that sessions or peers can flood may hold a pulse up: another thread.
         let pulse = Arbiter::new();
@@ -304,6 +321,7 @@ impl Replica<'_> {
         replicator.do_send(Connect(Outlets {
             log: log.jobs,
             state: state.jobs,
+            courier: courier.jobs,
             peers: peers.iter().map(|(id, peer)| (*id, peer.clone().recipient())).collect(),
             heartbeat: heartbeat.clone().recipient(),
             election: election.recipient(),
@@ -320,7 +338,7 @@ impl Replica<'_> {
 
         let door = self.open_door(&replicator, cluster)?;
         log::info!("serving clients on {}", self.replica.client_address());
-        Ok(Running { replicator, pulse, door, ending, threads: vec![log.thread, state.thread] })
+        Ok(Running { replicator, pulse, door, ending, threads: vec![log.thread, state.thread, courier.thread] })
     }
 
     fn open_door(&self, replicator: &Addr<Replicator>, cluster_id: Arc<OnceLock<String>>) -> Result<Door, ServerError> {
@@ -405,6 +423,13 @@ fn quota(limits: &Limits) -> chat::Quota {
         mailbox_bytes: limit(limits.mailbox_bytes),
         accounts: limit(limits.accounts),
     }
+}
+
+/// How much of its log this replica keeps.
+fn keep(log: &LogConfig) -> Keep {
+    const DAY: u64 = 24 * 60 * 60;
+    let set = |number: u64| (number > 0).then_some(number);
+    Keep { entries: set(log.keep_entries), time: set(log.keep_days.into()).map(|days| Duration::from_secs(days * DAY)) }
 }
 
 /// A digest of the address book and the mode: a cluster is founded only by replicas that agree on both.

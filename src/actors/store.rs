@@ -22,6 +22,8 @@ use crate::storage::{LogStore, StateStore, StorageError};
 const GROUP_MAX: usize = 1024;
 /// The pause before a write that found the disk full is tried again.
 const DISK_FULL_PAUSE: Duration = Duration::from_millis(250);
+/// Between two steps in which what was cut away from the log goes from its file, while there is nothing else to do.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// The state's transaction is committed at the latest so long after its first entry: what is derived in this time is
 /// derived again after a crash.
 const STATE_COMMIT_INTERVAL: Duration = Duration::from_millis(200);
@@ -42,6 +44,8 @@ pub enum LogJob {
 pub enum StateJob {
     /// Apply these committed entries.
     Apply(Vec<Entry>),
+    /// Make everything applied so far outlast a crash of the machine.
+    Sync,
     /// Answer a query from the state as it is then; the number comes back.
     Query(u64, Query),
 }
@@ -61,6 +65,8 @@ pub enum StateNews {
     },
     /// The answer to a query, and how far the state had applied the log then.
     Answer(u64, Answer, Index),
+    /// No crash takes the state back behind this.
+    Synced(Index),
     /// The state is damaged: nothing more will be told of it.
     Damaged,
 }
@@ -114,7 +120,7 @@ struct LogThread {
 
 impl LogThread {
     fn run(mut self) {
-        while let Ok(first) = self.queue.recv() {
+        while let Some(first) = self.next() {
             let mut batches = Vec::new();
             let mut loads = Vec::new();
             self.sort(first, &mut batches, &mut loads);
@@ -131,6 +137,22 @@ impl LogThread {
                 self.to.do_send(FromLog::Loaded(reader, entries));
             }
         }
+    }
+
+    /// The next job. Until one comes, what was cut away goes from the file, a little at a time.
+    fn next(&mut self) -> Option<LogJob> {
+        while self.store.is_unswept() {
+            match self.queue.recv_timeout(SWEEP_PAUSE) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => match self.store.sweep() {
+                    // On a full disk it is tried again, like every write.
+                    Err(error) if error.can_retry() => std::thread::sleep(DISK_FULL_PAUSE),
+                    swept => drop(fatal(swept, "cut the log")),
+                },
+            }
+        }
+        self.queue.recv().ok()
     }
 
     fn sort(&self, job: LogJob, batches: &mut Vec<Batch>, loads: &mut Vec<(Reader, Index, Index)>) {
@@ -218,6 +240,7 @@ impl StateThread {
         }
         let Some(news) = self.until_there_is_room(|thread| thread.attempt(&jobs)) else { return false };
         self.to.do_send(FromState(news));
+        let syncs = jobs.iter().any(|job| matches!(job, StateJob::Sync));
         for job in jobs {
             if let StateJob::Apply(entries) = job {
                 self.uncommitted_bytes += entries.iter().map(Entry::size).sum::<usize>();
@@ -225,7 +248,22 @@ impl StateThread {
                 self.commit_at.get_or_insert_with(|| Instant::now() + STATE_COMMIT_INTERVAL);
             }
         }
+        if syncs && !self.sync() {
+            return false;
+        }
         self.uncommitted.is_empty() || self.work_ahead()
+    }
+
+    /// Returns whether to go on.
+    fn sync(&mut self) -> bool {
+        if !self.commit() {
+            return false;
+        }
+        let synced = self.until_there_is_room(|thread| thread.store.sync());
+        if let Some(index) = synced {
+            self.to.do_send(FromState(vec![StateNews::Synced(index)]));
+        }
+        synced.is_some()
     }
 
     /// A part of the work of the commit, while nobody waits for it. Returns whether to go on.
@@ -319,12 +357,14 @@ impl StateThread {
         }
         let mut news = Vec::with_capacity(jobs.len());
         for job in jobs {
-            news.push(match job {
-                StateJob::Apply(entries) => self.apply(entries)?,
+            match job {
+                StateJob::Apply(entries) => news.push(self.apply(entries)?),
                 StateJob::Query(number, query) => {
-                    StateNews::Answer(*number, chat::answer(&self.store, query)?, self.store.applied())
+                    news.push(StateNews::Answer(*number, chat::answer(&self.store, query)?, self.store.applied()));
                 }
-            });
+                // Behind the transaction.
+                StateJob::Sync => {}
+            }
         }
         Ok(news)
     }

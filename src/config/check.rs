@@ -11,7 +11,8 @@ use std::collections::HashMap;
 
 use super::locate::Step::{self, Item, Key};
 use super::{
-    CLUSTER_NAME_BYTES_MAX, Config, LINE_BYTES_MAX, LINE_BYTES_MIN, REPLICA_ID_MAX, ReplicaConfig, Replication,
+    CLUSTER_NAME_BYTES_MAX, Config, KEEP_ENTRIES_MIN, LINE_BYTES_MAX, LINE_BYTES_MIN, REPLICA_ID_MAX, ReplicaConfig,
+    Replication,
 };
 
 /// A rule that is broken, and by which value.
@@ -113,6 +114,14 @@ fn numbers(config: &Config, found: &mut Found) {
             &[Key("limits"), Key("line_bytes")],
             format!("`limits.line_bytes` is {line_bytes}"),
             format!("write {LINE_BYTES_MIN} to {LINE_BYTES_MAX}"),
+        );
+    }
+    let keep = config.log.keep_entries;
+    if (1..KEEP_ENTRIES_MIN).contains(&keep) {
+        found.add(
+            &[Key("log"), Key("keep_entries")],
+            format!("`log.keep_entries` is {keep}"),
+            format!("write {KEEP_ENTRIES_MIN} or more, or 0 for no limit"),
         );
     }
     let mailbox_bytes = config.limits.mailbox_bytes;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::founding::Introduction;
-use super::{Batch, ClusterId, Entry, Frame, Index, Member, Membership, ReplicaId, Run, Term, Ticket};
+use super::{Batch, ClusterId, Entry, Frame, Index, Mark, Member, Membership, ReplicaId, Run, Snapshot, Term, Ticket};
 
 /// What the node is told.
 #[derive(Clone, Debug)]
@@ -30,10 +30,19 @@ pub enum Input {
     Read(u64),
     /// The store has made this batch durable, and all before it.
     Stored(Ticket),
-    /// What [`Duty::Load`] asked for: contiguous entries from the index it named, at least one.
+    /// What [`Duty::Load`] asked for: contiguous entries from the index it named, at least one; none, if they were cut
+    /// away meanwhile.
     Loaded(Reader, Vec<Entry>),
     /// The state has applied the log up to here.
     Applied(Index),
+    /// The state is on stable storage up to here: no crash of the machine takes it back further.
+    StateDurable(Index),
+    /// Old entries are to be cut away, up to this one. Ignored beyond the durable state.
+    Cut(Mark),
+    /// [`Duty::MakeSnapshot`] is done: a copy of the state that is not older than the base.
+    SnapshotMade(Snapshot),
+    /// [`Duty::Fetch`] is done: the copy is here, whole and on stable storage.
+    SnapshotFetched(Snapshot),
     /// The own disk, or the own turn, has taken longer than the greatest election timeout: hand over, be quiet.
     Gray,
     /// Hand leadership to whoever is best placed, to stop in good order.
@@ -62,6 +71,19 @@ pub enum Duty {
     Apply(Vec<Entry>),
     /// Read entries from the log, from the first index to the second at most, and say [`Input::Loaded`].
     Load(Reader, Index, Index),
+    /// Make a copy of the state that has applied at least this, or take the one there is, and say
+    /// [`Input::SnapshotMade`].
+    MakeSnapshot(Index),
+    /// Fetch this copy from the replica that offers it, and say [`Input::SnapshotFetched`]. One that is being fetched
+    /// already goes on; another is given up.
+    Fetch(ReplicaId, Snapshot),
+    /// End this node, put the copy in the place of the state and begin the log behind it, in an order that outlasts any
+    /// crash, and start again from what is then on the disk. What was handed to the store before is written before. A
+    /// log that holds the base by then is left as it is.
+    ///
+    /// That it is a start, and no step of a running node, makes it one with the start after a crash in the middle of it;
+    /// and nothing of the old state is there to be served or acknowledged from.
+    Install(Snapshot),
     /// The read of this number is current once the state has applied this far.
     ReadReady(u64, Index),
     /// A leader was heard of, or a vote was given: election timers start anew.

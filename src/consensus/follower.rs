@@ -16,7 +16,7 @@ impl Node {
         term: Term,
         prev: (Index, Term),
         commit: Index,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
     ) {
         if term < self.hard.term {
             // So that a leader of the past, or one that pre-vote kept from being unseated, learns the term.
@@ -26,6 +26,7 @@ impl Node {
         }
         self.adopt_term(term);
         self.heard_leader(from.id);
+        let prev = self.skip_cut(prev, &mut entries);
         if self.log.term_at(prev.0) != Some(prev.1) {
             let (hint, hint_term) = self.log.highest_with_term_at_most(prev.1, prev.0);
             self.say(from.id, Frame::AppendReject { term, prev: prev.0, hint, hint_term });
@@ -40,6 +41,16 @@ impl Node {
         if self.tickets.durable().index() >= self.verified {
             self.acknowledge();
         }
+    }
+
+    /// What of an append is before the base: it is here, in the state, and committed, so this leader has the same. An append
+    /// that ends before the base tells that much, and is answered like one that ends there.
+    fn skip_cut(&self, prev: (Index, Term), entries: &mut Vec<Entry>) -> (Index, Term) {
+        if prev.0 >= self.log.base() {
+            return prev;
+        }
+        entries.retain(|entry| entry.index > self.log.base());
+        (self.log.base(), self.log.base_term())
     }
 
     /// Appends what is new; what contradicts the leader's entries goes first.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Term};
+use super::{ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Snapshot, Term};
 
 /// One frame. `from` is known by the link: its handshake proved id, incarnation and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,14 @@ pub enum Frame {
         commit: Index,
         /// Contiguous from `prev + 1`.
         entries: Vec<Entry>,
+    },
+    /// The entries that the follower lacks are not kept: here is what the state was after them. The copy itself is
+    /// fetched beside the core. One who needs it not acknowledges what it holds.
+    Snapshot {
+        /// The leader's term.
+        term: Term,
+        /// Which copy.
+        snapshot: Snapshot,
     },
     /// The follower's log equals the leader's up to here, on stable storage.
     AppendOk {

@@ -154,6 +154,11 @@ impl Node {
             return false;
         }
         let prev = progress.next.prev();
+        if prev < self.log.base() {
+            progress.flow = Flow::Snapshot;
+            self.duties.push(Duty::MakeSnapshot(self.log.base()));
+            return false;
+        }
         let entries = if progress.next > last {
             Vec::new()
         } else {
@@ -186,7 +191,9 @@ impl Node {
         let (term, commit) = (self.hard.term, self.commit);
         // They may have been read when this replica led an earlier term, and been truncated since: then its disk gave
         // what its log no longer says. One entry that is in the log vouches for all before it.
-        let current = entries.last().is_some_and(|e| self.log.term_at(e.index) == Some(e.term));
+        // And they may have been cut away since.
+        let kept = entries.first().is_some_and(|e| e.index > self.log.base());
+        let current = kept && entries.last().is_some_and(|e| self.log.term_at(e.index) == Some(e.term));
         let Some(leader) = self.leader() else { return };
         let Some(progress) = leader.progress.get_mut(&id) else { return };
         if !matches!(progress.flow, Flow::Load) {
@@ -202,7 +209,7 @@ impl Node {
 
     pub(super) fn append_ok(&mut self, from: Member, term: Term, matched: Index) {
         self.adopt_term(term);
-        let (own, last) = (self.hard.term, self.log.last());
+        let (own, last, base) = (self.hard.term, self.log.last(), self.log.base());
         let Some(leader) = self.leader() else { return };
         // What a peer says is never asserted: one that claims more than there is claims nothing.
         if term != own || matched > last {
@@ -210,7 +217,10 @@ impl Node {
         }
         leader.heard.insert(from);
         if let Some(progress) = leader.progress.get_mut(&from.id).filter(|p| p.member == from) {
-            progress.matched_to(matched);
+            // Of what is not kept: it was said before the copy was offered.
+            if matched >= base || !matches!(progress.flow, Flow::Snapshot) {
+                progress.matched_to(matched);
+            }
         }
     }
 
@@ -224,7 +234,10 @@ impl Node {
         }
         leader.heard.insert(from);
         if let Some(progress) = leader.progress.get_mut(&from.id).filter(|p| p.member == from) {
-            // A refusal of what was not sent last is late. One of an entry that matched is a broken follower.
+            // A refusal of what was not sent last is late, as is any while a copy is offered. One of an entry that matched is a broken follower.
+            if matches!(progress.flow, Flow::Snapshot) {
+                return;
+            }
             if progress.next.prev() == prev || matches!(progress.flow, Flow::Stream(_)) && prev > progress.matched {
                 progress.probe_from(next.next());
             }

@@ -43,6 +43,10 @@
 //! [`DurableIndex`], which only redeemed tickets make: to acknowledge before the fsync does not compile. Frames
 //! that depend on term and vote wait in `unspoken` until those are durable.
 //!
+//! **Snapshots** (`snapshot`). The log may be cut behind its *base*, an entry that the durable state includes. A
+//! follower that lacks entries before it is offered a copy of the state; it fetches it beside the core, and starts anew
+//! with a log that begins behind it.
+//!
 //! **Reads.** A linearizable read takes the commit index, waits for a round of pulses begun *afterwards* to come
 //! back from a majority, and then for the state to have applied that far. A leader of the past gets no such round.
 //! No promise rests on a clock.
@@ -68,6 +72,7 @@
 //! | what is committed is never truncated | `Node::truncate_from` |
 //! | nobody commits beyond its own log | `Node::commit_to` |
 //! | the state applies what it was handed, and no more | `Node::applied_to`, `Node::new` |
+//! | the log begins within what the state has applied | `Node::new`, `Node::cut` |
 //! | the founding record is never replaced | `Log::truncate_from`, `Node::join_by` |
 //! | a ticket is redeemed only if it was issued | [`Tickets::redeem`] |
 //!
@@ -76,8 +81,6 @@
 //!
 //! # What is left out, and its price
 //!
-//! - *Snapshots.* The log is the truth and is kept whole: a new replica is sent all of it, and disks fill with
-//!   history.
 //! - *Primary-backup views*, which serve down to the last replica where crashes are the only faults: without them,
 //!   a majority must live.
 //! - *General changes of membership.* Only a wiped voter is replaced; growing or shrinking a cluster comes later.
@@ -93,7 +96,7 @@
 //!
 //! `types` and [`Frame`] are the vocabulary; [`quorum`], `ticket` and `log` stand alone. Then [`Node`]: what it is
 //! told, what it hands out (`contract`), and how a turn ends (`Node::duties`). Then the parts of its conversation:
-//! `founding`, `election`, `follower`, `leader` with `progress`, `reads` and `members`, `applying`. `origin` is for
+//! `founding`, `election`, `follower`, `leader` with `progress`, `reads`, `snapshot` and `members`, `applying`. `origin` is for
 //! whoever proposes. [`limits`] bounds every loop and queue.
 
 mod applying;
@@ -113,6 +116,7 @@ mod paper;
 mod progress;
 pub mod quorum;
 mod reads;
+mod snapshot;
 mod ticket;
 mod types;
 

@@ -35,6 +35,8 @@ pub struct Node {
     /// The last entry handed to the state.
     pub(super) applying: Index,
     pub(super) applied: Index,
+    /// What of it outlasts a crash of the machine, as far as is known.
+    pub(super) state_durable: Index,
     /// What the state was handed and has not applied: (last index, bytes) of each hand-over, and the sum.
     pub(super) applying_bytes: VecDeque<(Index, usize)>,
     pub(super) applying_bytes_sum: usize,
@@ -75,6 +77,12 @@ impl Node {
     pub fn new(recovered: &Recovered, settings: Settings) -> Self {
         let log = Log::recovered(recovered);
         let sealed = recovered.founding == FoundingState::Sealed;
+        assert!(
+            recovered.applied >= recovered.base.index,
+            "the log begins behind {}, but the state has applied only {}",
+            recovered.base.index,
+            recovered.applied
+        );
         // Everything applied was committed, whatever this log's own summary says of it.
         let commit = recovered.applied.max(if sealed { Index(1) } else { Index(0) });
         assert!(commit <= log.last(), "the state has applied {commit}, but the log ends at {}", log.last());
@@ -89,6 +97,7 @@ impl Node {
             commit,
             applying: recovered.applied,
             applied: recovered.applied,
+            state_durable: recovered.base.index,
             applying_bytes: VecDeque::new(),
             applying_bytes_sum: 0,
             loading_for_state: false,
@@ -131,6 +140,10 @@ impl Node {
             Input::Loaded(Reader::Peer(id), entries) => self.loaded_for_peer(id, entries),
             Input::Loaded(Reader::State, entries) => self.loaded_for_state(entries),
             Input::Applied(index) => self.applied_to(index),
+            Input::StateDurable(index) => self.state_durable = self.state_durable.max(index),
+            Input::Cut(mark) => self.cut(mark),
+            Input::SnapshotMade(snapshot) => self.offer_snapshot(&snapshot),
+            Input::SnapshotFetched(snapshot) => self.snapshot_fetched(snapshot),
             Input::Gray => self.turn_gray(),
             Input::HandOver => self.hand_over(),
         }
@@ -397,6 +410,7 @@ impl Node {
             Frame::Append { term, prev, prev_term, commit, entries } => {
                 self.append_asked(from, term, (prev, prev_term), commit, entries);
             }
+            Frame::Snapshot { term, snapshot } => self.snapshot_offered(from, term, snapshot),
             Frame::AppendOk { term, matched } => self.append_ok(from, term, matched.index()),
             Frame::AppendReject { term, prev, hint, hint_term } => {
                 self.append_rejected(from, term, prev, (hint, hint_term));

@@ -25,6 +25,7 @@ fn replica(voters: u16, term: u64) -> Node {
         boot: Boot(1),
         hard_state: HardState { term: Term(term), vote: None },
         founding: FoundingState::Sealed,
+        base: Base::default(),
         term_starts: vec![(Term(0), Index(1))],
         last: Index(1),
         last_time: 0,

@@ -224,8 +224,57 @@ pub struct Batch {
     pub truncate_from: Option<Index>,
     /// Append these; they follow what is left without a gap.
     pub append: Vec<Entry>,
+    /// Keep nothing up to this entry, but those that name voters. It is in the log, and in the durable state.
+    pub cut: Option<Mark>,
     /// The newest run heard of each peer's incarnation: an older one later is a restored copy.
     pub peer_runs: Vec<(Member, Run)>,
+}
+
+/// An entry, and the digest of the state after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The entry.
+    pub index: Index,
+    /// Opaque to the core.
+    pub digest: u64,
+}
+
+/// The last entry that a log no longer keeps, and what must stay known of it. Everything up to it is committed, and in the
+/// durable state. All zero: the log is whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Its position.
+    pub index: Index,
+    /// Its term: what the first append is compared with.
+    pub term: Term,
+    /// Its time: no entry after it is older.
+    pub time: u64,
+    /// The state's digest after it.
+    pub digest: u64,
+}
+
+/// A copy of the state as it was after one entry, and all that a log must know to go on behind that entry: what a follower
+/// is sent when the entries that it lacks are gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The entry: the base of the log that is built on this.
+    pub base: Base,
+    /// The founding record, and the newest entry up to the base that changed the voters after it.
+    pub named: Vec<Entry>,
+    /// The length of the copy.
+    pub bytes: u64,
+    /// The checksum of the copy, and its name: equal names are equal bytes, whoever offers them.
+    pub checksum: u64,
+}
+
+impl Snapshot {
+    /// The founding record of the cluster it is of.
+    pub fn record(&self) -> Option<&Founding> {
+        self.named.first().and_then(|entry| match &entry.body {
+            Body::Founding(record) => Some(record),
+            Body::Noop | Body::Membership(_) | Body::Command(_) => None,
+        })
+    }
 }
 
 /// What a replica finds on its disk when it starts: enough to build the core, and no larger for a long history.
@@ -239,13 +288,16 @@ pub struct Recovered {
     pub hard_state: HardState,
     /// How far the founding got.
     pub founding: FoundingState,
-    /// The first index of every term in the log, ascending.
+    /// Where the log begins: behind this entry.
+    pub base: Base,
+    /// The first index of every term in the log, ascending. What is of terms before the base's may be left out.
     pub term_starts: Vec<(Term, Index)>,
-    /// The last entry's index; 0 for an empty log.
+    /// The last entry's index; the base's, if none is kept; 0 for an empty log.
     pub last: Index,
     /// The last entry's time.
     pub last_time: u64,
-    /// Every entry that changed the voters, the founding record first, ascending.
+    /// The entries that changed the voters, the founding record first, ascending. Up to the base, some may be missing, but
+    /// not the newest.
     pub memberships: Vec<(Index, Membership)>,
     /// The founding record, if it is here: entry 1.
     pub record: Option<Founding>,

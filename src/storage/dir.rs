@@ -4,10 +4,13 @@
 //! data/3/lock           held while the replica runs; names its process
 //! data/3/log.db         the replay log (and -wal, -shm)
 //! data/3/state.db       what was derived from it (and -wal, -shm)
+//! data/3/outgoing.db     a copy of the state, for a replica that is too far behind (.part while it is made)
+//! data/3/incoming.db     one that was fetched, and is about to become state.db (.part while it is fetched)
 //! data/3/set-aside-…/   what was given up, kept for whoever wants to look
 //! ```
 //!
-//! Left out: deleting anything. What is set aside stays until an operator removes it.
+//! Left out: deleting what was ever served from, but for a state that a fetched copy replaces. What is set aside stays
+//! until an operator removes it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -140,7 +143,7 @@ fn lock(path: &Path) -> Result<File, StorageError> {
 }
 
 /// A new or moved name is durable only once its directory is.
-fn sync_dir(path: &Path) -> Result<(), StorageError> {
+pub(super) fn sync_dir(path: &Path) -> Result<(), StorageError> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(StorageError::io("sync", path))
 }
 

@@ -57,6 +57,21 @@ pub enum StorageError {
          wiped: set its files aside and start it blank, and it is filled again from the others"
     )]
     LogLost,
+    /// The log does not reach back to where the state is.
+    #[error(
+        "the replay log begins behind entry {base}, but the state has applied only {applied} entries: the others were cut \
+         away, and it cannot be derived again here. This replica counts as wiped: set its files aside and start it blank, \
+         and it is filled again from the others"
+    )]
+    StateLost {
+        /// The last entry that the log does not keep.
+        base: Index,
+        /// The last entry in the state.
+        applied: Index,
+    },
+    /// A copy of the state that was fetched is not what was offered.
+    #[error("the fetched copy of the state is damaged ({0}): it is fetched again")]
+    BadCopy(&'static str),
     /// The state was made beside another log.
     #[error(
         "state.db belongs to another log than log.db beside it. Move state.db (and its -wal and -shm) away and start \
@@ -130,6 +145,20 @@ impl StorageError {
     /// Whether nothing has happened and the same write may be tried again.
     pub fn can_retry(&self) -> bool {
         matches!(self, Self::Full)
+    }
+
+    /// Whether the directory no longer holds what this replica has promised to hold, so that it must be set aside whole.
+    pub fn counts_as_wiped(&self) -> bool {
+        matches!(self, Self::LogBehindState { .. } | Self::LogLost | Self::StateLost { .. })
+    }
+
+    /// A word for the folder that is set aside.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::LogBehindState { .. } | Self::LogLost => "log-behind-state",
+            Self::StateLost { .. } => "state-behind-log",
+            _ => "unusable",
+        }
     }
 
     /// Whether the state alone cannot be used, so that it must be set aside and derived again from the log.

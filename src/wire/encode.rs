@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{PeerLine, PeerNews, Presence, limits};
-use crate::consensus::{ClusterId, Entry, FoundingState, Frame};
+use super::{Chunk, PeerLine, PeerNews, Presence, limits};
+use crate::consensus::{ClusterId, Entry, FoundingState, Frame, Snapshot, Term};
 use crate::machine::body::{self, Kind};
 
 /// What a line is usually longer than the bytes it carries: room is made for a whole frame at once.
@@ -18,6 +18,8 @@ pub fn encode(line: &PeerLine, out: &mut BytesMut) {
             out.put_slice(format!("restored|{member}|{}|{:x}\n", run.boot, run.nonce).as_bytes());
         }
         PeerLine::News(news) => encode_news(news, out),
+        PeerLine::Fetch(fetch) => out.put_slice(format!("fetch|{:x}|{}\n", fetch.copy, fetch.offset).as_bytes()),
+        PeerLine::Chunk(chunk) => encode_chunk(chunk, out),
     }
 }
 
@@ -32,6 +34,7 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
             head(out, "append", &[term.0, prev.0, prev_term.0, commit.0, entries.len() as u64]);
             entries.iter().for_each(|entry| encode_entry(entry, out));
         }
+        Frame::Snapshot { term, snapshot } => encode_snapshot(*term, snapshot, out),
         Frame::AppendOk { term, matched } => head(out, "appended", &[term.0, matched.index().0]),
         Frame::AppendReject { term, prev, hint, hint_term } => {
             head(out, "unmatched", &[term.0, prev.0, hint.0, hint_term.0]);
@@ -58,6 +61,24 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
             out.put_slice(format!("founded|{}|{}\n", cluster_word(*cluster), founding_word(*state)).as_bytes());
         }
     }
+}
+
+fn encode_snapshot(term: Term, snapshot: &Snapshot, out: &mut BytesMut) {
+    let Snapshot { base, named, bytes, checksum } = snapshot;
+    out.put_slice(b"snapshot");
+    fields(out, &[term.0, base.index.0, base.term.0, base.time]);
+    out.put_slice(format!("|{:x}|{bytes}|{checksum:x}|{}\n", base.digest, named.len()).as_bytes());
+    named.iter().for_each(|entry| encode_entry(entry, out));
+}
+
+/// Its bytes are no text, and may hold LF: they are counted.
+fn encode_chunk(chunk: &Chunk, out: &mut BytesMut) {
+    let Chunk { copy, offset, bytes } = chunk;
+    out.reserve(LINE_OVERHEAD_BYTES + bytes.len());
+    let crc = crc32fast::hash(bytes);
+    out.put_slice(format!("chunk|{copy:x}|{offset}|{}|{crc}\n", bytes.len()).as_bytes());
+    out.put_slice(bytes);
+    out.put_u8(b'\n');
 }
 
 fn encode_entry(entry: &Entry, out: &mut BytesMut) {

@@ -22,6 +22,12 @@ fn samples() -> Vec<PeerLine> {
         entry(3, Body::Membership(Membership { voters: vec![member(1)], removed: vec![member(2)] })),
         entry(4, Body::Command(Bytes::from_static(b"+1.a0.7.41|bob#12|5|alice|hi|there"))),
     ];
+    let snapshot = Snapshot {
+        base: Base { index: Index(3), term: Term(3), time: 1_795_185_601_123, digest: u64::MAX },
+        named: vec![entries[0].clone(), entries[2].clone()],
+        bytes: 81_920,
+        checksum: 0xdead_beef,
+    };
     let name = |n| Name::fold(n).expect("a good name");
     let (term, last, last_term) = (Term(3), Index(9), Term(2));
     let frames = vec![
@@ -29,8 +35,10 @@ fn samples() -> Vec<PeerLine> {
         Frame::PreVoteReply { term, granted: true },
         Frame::Vote { term, last, last_term },
         Frame::VoteReply { term, granted: false },
-        Frame::Append { term, prev: Index(0), prev_term: Term(0), commit: Index(2), entries },
+        Frame::Append { term, prev: Index(0), prev_term: Term(0), commit: Index(2), entries: entries.clone() },
         Frame::Append { term, prev: last, prev_term: last_term, commit: Index(2), entries: vec![] },
+        Frame::Snapshot { term, snapshot: Snapshot { named: entries[..1].to_vec(), ..snapshot.clone() } },
+        Frame::Snapshot { term, snapshot },
         Frame::AppendOk { term, matched: DurableIndex::claimed_by_peer(Index(7)) },
         Frame::AppendReject { term, prev: last, hint: Index(4), hint_term: Term(1) },
         Frame::TimeoutNow { term },
@@ -59,6 +67,9 @@ fn samples() -> Vec<PeerLine> {
             PeerLine::Presence(Presence { online: vec![name("alice"), name("bob")], ..Presence::default() }),
             PeerLine::Presence(Presence { offline: vec![name("carol")], ..Presence::default() }),
             PeerLine::Restored(member(2), Run { boot: Boot(3), nonce: 0xdead }),
+            PeerLine::Fetch(Fetch { copy: 0xdead_beef, offset: 0 }),
+            PeerLine::Chunk(Chunk { copy: u64::MAX, offset: 7, bytes: Bytes::from_static(b"|\n\0news|\xff\n") }),
+            PeerLine::Chunk(Chunk { copy: 1, offset: 0, bytes: Bytes::new() }),
             PeerLine::News(vec![]),
             PeerLine::News(vec![news, news]),
         ])
@@ -137,6 +148,21 @@ fn a_hello_has_no_number_that_the_store_could_not_keep() {
         let bad = good.replacen(from, to, 1);
         assert_eq!(Hello::parse(&bad), Err(Refused::NotAReplica), "{bad}");
     }
+}
+
+#[test]
+fn a_chunk_that_is_spoiled_or_too_long_ends_the_link() {
+    let read = |lines: &[u8]| Decoder::new(4096).next(&mut BytesMut::from(lines));
+    let mut good = BytesMut::new();
+    let chunk = PeerLine::Chunk(Chunk { copy: 1, offset: 0, bytes: Bytes::from_static(b"hello") });
+    encode(&chunk, &mut good);
+    assert_eq!(read(&good), Ok(Some(chunk)));
+    for at in good.len() - 6..good.len() {
+        let mut bad = good.to_vec();
+        bad[at] ^= 1;
+        assert!(read(&bad).is_err(), "byte {at}");
+    }
+    assert!(read(format!("chunk|1|0|{}|1\n", limits::CHUNK_BYTES_MAX + 1).as_bytes()).is_err());
 }
 
 /// Each of them once reached an assertion of the log.

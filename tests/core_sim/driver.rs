@@ -18,6 +18,7 @@ impl World {
             self.blank(host);
         }
         let run_nonce = self.rng.u32(..);
+        self.finish_install(host);
         let recovered = self.disks[host].recover(self.hosts[host].saved.applied);
         self.note(|| format!("{} starts: {:?} last {}", recovered.me, recovered.boot, recovered.last));
         let settings = Settings {
@@ -63,7 +64,19 @@ impl World {
         self.end(host, process);
     }
 
+    /// Ends the process in good order: all that was on its way to the disk gets there.
+    pub fn stop(&mut self, host: usize) {
+        if let Some(mut process) = self.hosts[host].process.take() {
+            for (batch, _) in process.storing.drain(..) {
+                self.disks[host].write(&batch);
+            }
+            self.end(host, process);
+        }
+    }
+
     pub fn end(&mut self, host: usize, process: Process) {
+        self.hosts[host].installs = None;
+        self.hosts[host].outgoing = None;
         let kept = self.rng.usize(0..=process.storing.len());
         self.note(|| format!("{} dies; {kept} of {} batches reached its disk", id(host), process.storing.len()));
         for (batch, _) in process.storing.iter().take(kept) {
@@ -245,6 +258,16 @@ impl World {
             Duty::Load(reader, from, to) => {
                 let delay = self.rng.u64(0..5 * MS);
                 self.at(delay, Event::Load { host, life, reader, from, to });
+            }
+            Duty::MakeSnapshot(_) => {
+                let delay = self.rng.u64(MS..40 * MS);
+                self.at(delay, Event::Copied { host, life });
+            }
+            Duty::Fetch(from, snapshot) => self.fetch(host, usize::from(from.0) - 1, snapshot),
+            Duty::Install(snapshot) => {
+                let delay = self.rng.u64(0..20 * MS);
+                self.hosts[host].installs = Some(snapshot);
+                self.at(delay, Event::Install { host, life });
             }
             Duty::ReadReady(read, index) => self.read_ready(process, read, index),
             Duty::HeardLeader => self.arm_taken(host, process),

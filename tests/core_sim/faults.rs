@@ -21,6 +21,8 @@ pub struct Style {
     pub load_delay_max: Time,
     /// How many entries one reading of the log gives.
     pub load_count_max: usize,
+    /// How long a copy of the state takes to be fetched.
+    pub fetch_max: Time,
     pub client_pause_max: Time,
     pub fault_pause_max: Time,
     /// How long faults happen.
@@ -47,6 +49,7 @@ pub enum Fault {
     Restore,
     HandOver,
     Gray,
+    Cut,
 }
 
 const ALL: [Fault; 17] = [
@@ -73,7 +76,11 @@ impl Style {
     pub fn draw(rng: &mut Rng) -> Self {
         let share = rng.u8(40..255);
         let loads_slowly = rng.bool();
-        let faults = ALL.into_iter().filter(|_| rng.u8(..) < share).collect();
+        let mut faults: Vec<Fault> = ALL.into_iter().filter(|_| rng.u8(..) < share).collect();
+        // Decided by the next number, which stays the next: worlds in which no log is cut are what they were before.
+        if rng.clone().bool() {
+            faults.push(Fault::Cut);
+        }
         Self {
             hosts: if rng.u8(..) < 160 { 3 } else { 5 },
             faults,
@@ -84,6 +91,7 @@ impl Style {
             apply_delay_max: if rng.bool() { 500 } else { 20 * MS },
             load_delay_max: if loads_slowly { 100 * MS } else { MS },
             load_count_max: if loads_slowly { 400 } else { 8 },
+            fetch_max: if loads_slowly { 600 * MS } else { 10 * MS },
             client_pause_max: rng.u64(5 * MS..60 * MS),
             fault_pause_max: rng.u64(50 * MS..600 * MS),
             chaos: rng.u64(2_000 * MS..6_000 * MS),
@@ -168,6 +176,7 @@ impl World {
             Fault::Restore => self.restore(host),
             Fault::HandOver => self.tell_leader(Input::HandOver),
             Fault::Gray => self.tell_leader(Input::Gray),
+            Fault::Cut => self.cut_log(host),
         }
     }
 
@@ -239,6 +248,7 @@ impl World {
         self.check.forgetful.insert(disk.me);
         self.disks[host] = disk;
         self.hosts[host].saved = state;
+        self.hosts[host].incoming = None;
         self.start_after(host, 500 * MS);
     }
 

@@ -131,6 +131,7 @@ impl World {
         self.check.forgetful.insert(self.disks[host].me);
         self.disks[host] = Disk::blank(member(host, incarnation));
         self.hosts[host].saved = State::default();
+        self.hosts[host].incoming = None;
     }
 
     /// Starts a process later, unless something else happens to the host before.

@@ -11,6 +11,7 @@
 
 mod checkers;
 mod clients;
+mod copies;
 mod disk;
 mod driver;
 mod faults;

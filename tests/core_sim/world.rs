@@ -9,7 +9,8 @@ use std::hash::{DefaultHasher, Hasher};
 use fastrand::Rng;
 use plainsong::consensus::founding::Introduction;
 use plainsong::consensus::{
-    Batch, Entry, Frame, Incarnation, Index, Input, Member, Node, Origin, Reader, ReplicaId, Role, Run, Standing,
+    Batch, Entry, Frame, Incarnation, Index, Input, Member, Node, Origin, Reader, ReplicaId, Role, Run, Snapshot,
+    Standing,
 };
 
 use super::checkers::Checker;
@@ -37,6 +38,9 @@ pub enum Event {
     Store { host: usize, life: u64 },
     Applied { host: usize, life: u64 },
     Load { host: usize, life: u64, reader: Reader, from: Index, to: Index },
+    Copied { host: usize, life: u64 },
+    Install { host: usize, life: u64 },
+    Fetched { host: usize, life: u64, from: usize, from_life: u64, snapshot: Snapshot },
     Pulse { host: usize, life: u64 },
     Check { host: usize, life: u64 },
     Quiet { host: usize, life: u64, armed: u64 },
@@ -115,6 +119,12 @@ pub struct Process {
 pub struct Host {
     pub saved: State,
     pub snapshot: Option<(Disk, State)>,
+    /// The copy of its state that it offers: its name, and what it is of.
+    pub outgoing: Option<(Snapshot, State)>,
+    /// The copy that it has fetched, whole and synced.
+    pub incoming: Option<(Snapshot, State)>,
+    /// What it ends for.
+    pub installs: Option<Snapshot>,
     pub process: Option<Process>,
     /// How often a process was started or ended here.
     pub life: u64,
@@ -155,6 +165,9 @@ impl World {
         let host = |rng: &mut Rng| Host {
             saved: State::default(),
             snapshot: None,
+            outgoing: None,
+            incoming: None,
+            installs: None,
             process: None,
             life: 0,
             paused_until: 0,
@@ -235,11 +248,16 @@ impl World {
             Event::Load { host, life, reader, from, to } => {
                 let count = self.rng.usize(1..self.style.load_count_max);
                 let entries = self.disks[host].load(from, to, count);
-                if !entries.is_empty() {
+                if !entries.is_empty() || from <= self.disks[host].base.index {
                     let input = Input::Loaded(reader, entries);
                     let delay = self.rng.u64(0..self.style.load_delay_max);
                     self.at(delay, Event::Input { host, life, input });
                 }
+            }
+            Event::Copied { host, life } => self.copied(host, life),
+            Event::Install { host, life } => self.install(host, life),
+            Event::Fetched { host, life, from, from_life, snapshot } => {
+                self.fetched(host, life, (from, from_life), snapshot);
             }
             Event::Pulse { host, life } => {
                 if self.post(host, life, Mail::Input(Input::PulseDue)) {

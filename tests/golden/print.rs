@@ -1,6 +1,8 @@
 //! How frames and duties look in a script.
 
-use plainsong::consensus::{Batch, Body, Duty, Entry, FoundingState, Frame, Index, Member, Membership, Reader, Term};
+use plainsong::consensus::{
+    Batch, Body, Duty, Entry, FoundingState, Frame, Index, Member, Membership, Reader, Snapshot, Term,
+};
 
 /// `4@2`: entry 4, of term 2.
 pub fn at(index: Index, term: Term) -> String {
@@ -41,6 +43,7 @@ pub fn frame(frame: &Frame) -> String {
             let what = if all.is_empty() { "nothing".to_owned() } else { entries(all) };
             format!("Append term {term}, commit {commit}: after {} {what}", at(*prev, *prev_term))
         }
+        Frame::Snapshot { term, snapshot } => format!("Snapshot term {term}: {}", copy(snapshot)),
         Frame::AppendOk { term, matched } => format!("AppendOk term {term}: durable up to {}", matched.index()),
         Frame::AppendReject { term, prev, hint, hint_term } => {
             format!("AppendReject term {term}: not after {prev}; perhaps after {}", at(*hint, *hint_term))
@@ -58,6 +61,11 @@ pub fn frame(frame: &Frame) -> String {
             format!("FoundingNews {}, {}", cluster.map_or("no cluster", |_| "the cluster"), founding(*state))
         }
     }
+}
+
+fn copy(snapshot: &Snapshot) -> String {
+    let named: Vec<String> = snapshot.named.iter().map(entry).collect();
+    format!("the state after {}, with {}", at(snapshot.base.index, snapshot.base.term), named.join(", "))
 }
 
 fn yes(granted: bool) -> &'static str {
@@ -87,6 +95,9 @@ pub fn batch(batch: &Batch) -> String {
     if !batch.append.is_empty() {
         parts.push(format!("append {}", entries(&batch.append)));
     }
+    if let Some(mark) = batch.cut {
+        parts.push(format!("cut up to {}", mark.index));
+    }
     parts.join("; ")
 }
 
@@ -100,6 +111,9 @@ pub fn duty(duty: &Duty) -> Option<String> {
         Duty::Apply(applied) => format!("applies {}", entries(applied)),
         Duty::Load(Reader::Peer(id), from, to) => format!("loads {from} to {to}, for {id}"),
         Duty::Load(Reader::State, from, to) => format!("loads {from} to {to}, for its state"),
+        Duty::MakeSnapshot(index) => format!("makes a copy of its state, after {index} at least"),
+        Duty::Fetch(from, snapshot) => format!("fetches from {from} {}", copy(snapshot)),
+        Duty::Install(snapshot) => format!("ends, to start anew from {}", copy(snapshot)),
         Duty::ReadReady(id, index) => format!("answers read {id} as of {index}"),
         Duty::HeardLeader => return None,
         Duty::Standing(standing) => {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use plainsong::consensus::{
-    Batch, Boot, ClusterId, Duty, Frame, Incarnation, Index, Input, Member, Node, ReplicaId, Role, Run, Settings,
+    Batch, Boot, ClusterId, Duty, Frame, Incarnation, Index, Input, Mark, Member, Node, ReplicaId, Role, Run, Settings,
+    Snapshot,
 };
 
 use super::disk::Disk;
@@ -25,6 +26,7 @@ struct Replica {
     slow: bool,
     waiting: VecDeque<Batch>,
     applied: Index,
+    fetching: Option<Snapshot>,
     incarnations: u64,
 }
 
@@ -87,6 +89,15 @@ impl World {
                 self.store(id(a), usize::MAX);
                 self.answer();
             }
+            ["trim", a, to] => {
+                let (applied, index) = (self.replica(id(a)).applied, Index(to.parse().expect("a number")));
+                self.step(id(a), Input::StateDurable(applied));
+                self.step(id(a), Input::Cut(Mark { index, digest: 0 }));
+            }
+            ["fetched", a] => {
+                let snapshot = self.replica(id(a)).fetching.take().expect("it fetches");
+                self.step(id(a), Input::SnapshotFetched(snapshot));
+            }
             ["crash", a] => self.crash(id(a)),
             ["start", a] => self.start(id(a)),
             ["wipe", a] => self.wipe(id(a)),
@@ -119,6 +130,7 @@ impl World {
                 slow: false,
                 waiting: VecDeque::new(),
                 applied: Index(0),
+                fetching: None,
                 incarnations: 1,
             };
             self.replicas.insert(*id, replica);
@@ -234,6 +246,20 @@ impl World {
                 self.links.remove(&linked(member.id));
                 self.lose(id, member.id);
                 self.lose(member.id, id);
+            }
+            Duty::MakeSnapshot(_) => {
+                let replica = self.replica(id);
+                let (life, snapshot) = (replica.life, replica.disk.snapshot(replica.applied, 0, replica.applied.0));
+                self.events.push_back(Event::Input(id, life, Input::SnapshotMade(snapshot)));
+            }
+            Duty::Fetch(_, snapshot) => self.replica(id).fetching = Some(snapshot),
+            Duty::Install(snapshot) => {
+                self.crash(id);
+                let replica = self.replica(id);
+                if replica.disk.begin_behind(&snapshot) {
+                    replica.applied = snapshot.base.index;
+                }
+                self.start(id);
             }
             Duty::ReadReady(..)
             | Duty::HeardLeader
@@ -352,12 +378,14 @@ impl World {
                 Role::Candidate => "candidate",
                 Role::Learner => "learner",
             };
-            let log: Vec<String> = (1..=node.last().0)
+            let base = node.log().base();
+            let log: Vec<String> = (base.0.max(1)..=node.last().0)
                 .map(|i| print::at(Index(i), node.log().term_at(Index(i)).expect("in the log")))
                 .collect();
             let boot =
                 if replica.disk.boot == Boot(1) { String::new() } else { format!(", boot {}", replica.disk.boot) };
-            let log = if log.is_empty() { "empty".to_owned() } else { log.join(" ") };
+            let begins = if base == Index(0) { "" } else { "begins behind " };
+            let log = if log.is_empty() { "empty".to_owned() } else { format!("{begins}{}", log.join(" ")) };
             self.said.push(format!(
                 "{}{boot}: {role} in term {}, {}, log {log}, commit {}, applied {}, voters {}",
                 replica.disk.me,

@@ -7,8 +7,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use plainsong::consensus::{
-    Batch, Body, Boot, ClusterId, Duty, Entry, Founding, FoundingState, Frame, HardState, Incarnation, Index, Input,
-    Member, Membership, Mode, Node, Recovered, ReplicaId, Run, Settings, Term, Ticket,
+    Base, Batch, Body, Boot, ClusterId, Duty, Entry, Founding, FoundingState, Frame, HardState, Incarnation, Index,
+    Input, Member, Membership, Mode, Node, Recovered, ReplicaId, Run, Settings, Term, Ticket,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -172,6 +172,7 @@ impl Replica {
                     }
                     Duty::ReadReady(id, index) => turn.reads.push((id, index)),
                     Duty::RefuseRestored(..) => turn.refused = true,
+                    Duty::MakeSnapshot(_) | Duty::Fetch(..) | Duty::Install(_) => unreachable!("no log is cut here"),
                     Duty::HeardLeader | Duty::Standing(_) | Duty::StandSoon | Duty::Founded(_) | Duty::Voters(_) => {}
                 }
             }
@@ -191,7 +192,7 @@ impl Replica {
 
 impl Disk {
     fn write(&mut self, batch: Batch) {
-        let Batch { ticket: _, hard_state, founding: _, truncate_from, append, peer_runs } = batch;
+        let Batch { ticket: _, hard_state, founding: _, truncate_from, append, cut: _, peer_runs } = batch;
         self.hard = hard_state.unwrap_or(self.hard);
         if let Some(from) = truncate_from {
             self.log.retain(|entry| entry.index < from);
@@ -221,6 +222,7 @@ impl Disk {
             boot: self.boot,
             hard_state: self.hard,
             founding: FoundingState::Sealed,
+            base: Base::default(),
             term_starts,
             last: self.log.last().expect("it holds the record").index,
             last_time: 0,

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::actors::courier::CourierJob;
 use crate::actors::internal::{Ending, ToElection, ToHeartbeat};
 use crate::actors::messages::{Done, Entered, News};
 use crate::actors::store::{LogJob, Own, StateJob, StateNews};
-use crate::consensus::{Duty, Frame, Index, Input, ReplicaId, Standing};
+use crate::consensus::{Duty, Frame, Index, Input, Mark, ReplicaId, Standing};
 use crate::machine::audit::Verdict;
 use crate::wire::PeerLine;
 use chat::{Answer, MessageId};
@@ -33,6 +34,9 @@ impl Replicator {
                 }
                 Duty::Send(to, frame) => self.say(to, PeerLine::Frame(frame)),
                 Duty::Pulse(to, frame) => self.pulse(to, frame),
+                Duty::MakeSnapshot(at_least) => self.to_courier(CourierJob::Make(at_least)),
+                Duty::Fetch(from, snapshot) => self.to_courier(CourierJob::Fetch(from, snapshot)),
+                Duty::Install(snapshot) => self.install(snapshot),
                 Duty::ReadReady(number, index) => self.requests.confirm(number, index),
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),
@@ -63,7 +67,7 @@ impl Replicator {
         }
     }
 
-    fn to_state(&self, job: StateJob) {
+    pub(super) fn to_state(&self, job: StateJob) {
         if let Some(outlets) = &self.outlets {
             outlets.state.send(job).expect("the state's thread lives as long as its queue");
         }
@@ -144,11 +148,17 @@ impl Replicator {
                     }
                 }
                 for checkpoint in checkpoints {
+                    let mark = Mark { index: checkpoint.index, digest: checkpoint.digest };
+                    self.keeper.checkpoint(mark, Instant::now());
                     let verdict = self.view.checkpoint(checkpoint);
                     self.judge_state(verdict);
                 }
                 self.step(Input::Applied(until));
                 self.tell_of_rebuild(until);
+            }
+            StateNews::Synced(index) => {
+                self.keeper.synced(index);
+                self.step(Input::StateDurable(index));
             }
             StateNews::Damaged => self.end(Ending::StateDamaged),
             StateNews::Answer(number, answer, applied) => {

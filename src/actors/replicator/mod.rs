@@ -7,8 +7,10 @@
 //!
 //! No handler waits for anything.
 
+mod copies;
 mod duties;
 pub mod hub;
+pub mod keeper;
 pub mod presence;
 pub mod requests;
 mod sessions;
@@ -25,15 +27,17 @@ use bytes::{Bytes, BytesMut};
 use chat::{AccountId, IdRange};
 use tokio::sync::oneshot;
 
+use super::courier::CourierJob;
 use super::internal::{
     Ending, FromElection, FromHeartbeat, FromLog, FromPeer, FromState, Shared, Stop, ToElection, ToHeartbeat, ToPeer,
 };
 use super::messages::{News, SessionId, Slot};
 use super::store::{LogJob, StateJob};
-use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Term};
+use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Snapshot, Term};
 use crate::machine;
 use crate::wire::{PeerLine, Presence};
 use hub::Hub;
+use keeper::{Keep, Keeper};
 use presence::Online;
 use requests::Requests;
 use storing::Storing;
@@ -74,6 +78,8 @@ pub struct ReplicatorSettings {
     pub election_timeout_max: Duration,
     /// What is stamped on entries while this replica leads.
     pub quota: chat::Quota,
+    /// How much of the log is kept.
+    pub keep: Keep,
     /// Where clients reach each replica.
     pub addresses: BTreeMap<ReplicaId, String>,
     /// What other actors may look at.
@@ -86,6 +92,8 @@ pub struct Outlets {
     pub log: std::sync::mpsc::Sender<LogJob>,
     /// The state's thread.
     pub state: std::sync::mpsc::Sender<StateJob>,
+    /// The courier's thread.
+    pub courier: std::sync::mpsc::Sender<CourierJob>,
     /// One link a replica.
     pub peers: BTreeMap<ReplicaId, Recipient<ToPeer>>,
     /// The pulse links.
@@ -131,6 +139,12 @@ pub struct Replicator {
     flush_is_armed: bool,
     inputs: usize,
     stopping: Option<Stopping>,
+    keeper: Keeper,
+    /// What this replica stops for, to start anew from it.
+    install: Option<Snapshot>,
+    /// When the courier was last told something.
+    served: Instant,
+    behind: BTreeMap<ReplicaId, copies::Behind>,
 }
 
 /// How far a stop in good order has come.
@@ -174,6 +188,10 @@ impl Replicator {
             flush_is_armed: false,
             inputs: 0,
             stopping: None,
+            keeper: Keeper::new(settings.keep),
+            install: None,
+            served: Instant::now(),
+            behind: BTreeMap::new(),
             settings,
         }
     }
@@ -312,6 +330,8 @@ impl Replicator {
                     }
                 }
                 PeerLine::Frame(frame) => self.step(Input::Frame(from, frame)),
+                PeerLine::Fetch(fetch) => self.to_courier(CourierJob::Read(from.id, fetch)),
+                PeerLine::Chunk(chunk) => self.to_courier(CourierJob::Write(from.id, chunk)),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
                 PeerLine::News(news) => {
                     for verdict in self.view.news(news) {
@@ -365,6 +385,7 @@ impl Replicator {
         self.refuse_expired(now);
         self.tell_of_quorum(now);
         self.go_on_stopping(now, ctx);
+        self.keep_log(now);
         self.stir(ctx);
         ctx.run_later(SWEEP_INTERVAL, Self::sweep);
     }
@@ -397,7 +418,8 @@ impl Replicator {
             Some(Stopping::Draining(since)) => {
                 let idle = self.hub.is_empty() && !self.node.is_storing();
                 if idle || now.duration_since(since) >= DRAIN_MAX {
-                    self.end(Ending::Stopped);
+                    let ending = self.install.take().map_or(Ending::Stopped, |copy| Ending::Install(Box::new(copy)));
+                    self.end(ending);
                     ctx.stop();
                 }
             }
@@ -544,6 +566,8 @@ impl Handler<Stop> for Replicator {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        // Whoever wants it stopped does not want it to start anew.
+        self.install = None;
         if self.stopping.is_none() {
             self.stopping = Some(Stopping::HandingOver(Instant::now()));
             self.step(Input::HandOver);

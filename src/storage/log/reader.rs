@@ -9,7 +9,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{meta, rows};
-use crate::consensus::{Boot, Entry, HardState, Index, Member, Term};
+use crate::consensus::{Base, Boot, Entry, HardState, Index, Member, Term};
 use crate::storage::db;
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -63,9 +63,47 @@ impl LogReader {
         last(&self.conn)
     }
 
-    /// The entries `from..=to` that are there, as many as fit `bytes_max` and at least one if any is there.
+    /// The last entry that is not kept at this moment; all zero if the log is whole.
+    pub fn base(&self) -> Result<Base, StorageError> {
+        meta::load_base(&self.conn)
+    }
+
+    /// The entries `from..=to` that are there, as many as fit `bytes_max` and at least one if any is there. They begin
+    /// behind the base, wherever `from` is.
     pub fn read(&self, from: Index, to: Index, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
-        rows::page(&self.conn, from.max(Index(1)), to, bytes_max)
+        let moment = self.conn.unchecked_transaction()?;
+        let first = meta::load_base(&moment)?.index.next();
+        rows::page(&moment, from.max(first), to, bytes_max)
+    }
+
+    /// What a copy of the state after entry `at` needs of the log: the base of a log that goes on from it, and the entries
+    /// that name voters. `None` if that entry is not kept any more. `digest` is the state's.
+    pub(in crate::storage) fn foot_of(
+        &self,
+        at: Index,
+        digest: u64,
+    ) -> Result<Option<(Base, Vec<Entry>)>, StorageError> {
+        let moment = self.conn.unchecked_transaction()?;
+        let kept = meta::load_base(&moment)?;
+        let base = if kept.index == at {
+            Base { digest, ..kept }
+        } else if kept.index < at {
+            let entry = rows::page(&moment, at, at, 0)?.pop();
+            let entry = entry.ok_or(StorageError::Damaged { index: at, what: "it is missing" })?;
+            Base { index: at, term: entry.term, time: entry.time, digest }
+        } else {
+            return Ok(None);
+        };
+        let sql = "SELECT min(idx), max(idx) FROM memberships WHERE idx <= ?1";
+        let (first, newest): (Option<Num>, Option<Num>) =
+            moment.query_row(sql, [Num(at.0)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut named = Vec::new();
+        for Num(index) in [first, newest].into_iter().flatten() {
+            if named.last().is_none_or(|entry: &Entry| entry.index.0 < index) {
+                named.extend(rows::page(&moment, Index(index), Index(index), 0)?);
+            }
+        }
+        Ok(Some((base, named)))
     }
 
     /// Checks up to `rows_max` entries from `from` on: crc, contiguity, and that terms and times never fall.
@@ -76,18 +114,19 @@ impl LogReader {
 
 fn last(conn: &Connection) -> Result<Index, StorageError> {
     let last: Option<Num> = conn.prepare_cached("SELECT max(idx) FROM entries")?.query_row([], |row| row.get(0))?;
-    Ok(Index(last.map_or(0, |number| number.0)))
+    Ok(Index(last.map_or(0, |number| number.0)).max(meta::load_base(conn)?.index))
 }
 
 /// One step of a scrub. It starts one entry early, so that steps overlap and no pair goes unseen.
 pub(super) fn scrub(conn: &Connection, from: Index, rows_max: u64) -> Result<Scrubbed, StorageError> {
     let moment = conn.unchecked_transaction()?;
     let conn = &*moment;
-    let from = from.max(Index(1));
+    let first = meta::load_base(conn)?.index.next();
+    let from = from.max(first);
     let to = Index(from.0.saturating_add(rows_max.max(1) - 1));
     let mut before: Option<Entry> = None;
     let mut wrong = None;
-    let start = from.prev().max(Index(1));
+    let start = from.prev().max(first);
     let after = rows::visit(conn, start, to, |entry| {
         wrong = out_of_order(before.as_ref(), &entry).map(|what| (entry.index, what));
         before = Some(entry);

@@ -38,6 +38,8 @@ use crate::machine::MachineStorage;
 use crate::storage::db::{self, Sync};
 use crate::storage::error::StorageError;
 
+pub(super) use schema::{FILE, adopt, position};
+
 /// SQLite's page cache for the state: it is read and written all over.
 const CACHE_KIB: u32 = 16 << 10;
 
@@ -102,6 +104,26 @@ impl StateStore {
             Err(_) => self.rollback()?,
         }
         result
+    }
+
+    /// Makes all that was committed outlast a crash of the machine, with one fsync of the write-ahead log. Returns how far
+    /// the state is. Between transactions.
+    ///
+    /// One commit that waits for the disk does it, because the log that it syncs holds all commits before it; what had been
+    /// copied from there into the file was synced then.
+    pub fn sync(&mut self) -> Result<Index, StorageError> {
+        assert!(self.conn.is_autocommit(), "the state is synced in the middle of a transaction");
+        self.conn.execute_batch("PRAGMA synchronous = FULL")?;
+        let synced = self.commit_again();
+        self.conn.execute_batch("PRAGMA synchronous = NORMAL")?;
+        synced.map(|()| self.committed.applied)
+    }
+
+    /// A commit that says what the last one said.
+    fn commit_again(&self) -> Result<(), StorageError> {
+        let tx = self.conn.unchecked_transaction()?;
+        schema::save(&tx, &self.owner, &self.committed, &self.committed)?;
+        Ok(tx.commit()?)
     }
 
     /// Does a part of the work of the next commit, as large as what was applied since: between two answers nobody waits

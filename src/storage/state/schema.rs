@@ -15,7 +15,7 @@ use super::rows::{self, damaged};
 use super::young::Filed;
 
 /// The file, in errors.
-pub(super) const FILE: &str = STATE;
+pub(in crate::storage) const FILE: &str = STATE;
 
 /// Version of the tables. The state is derived: another version is rebuilt from the log, not migrated.
 const SCHEMA: u64 = 4;
@@ -98,6 +98,37 @@ fn check(conn: &Connection, me: Member, cluster: &str) -> Result<(), StorageErro
     load(conn, &owner)?;
     let is_ours = owner == Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
     if is_ours { Ok(()) } else { Err(StorageError::OtherState) }
+}
+
+/// How far the state in a file is, and its digest, if it is one of this cluster that this program can read.
+pub(in crate::storage) fn position(conn: &Connection, cluster: Option<&str>) -> Result<(Index, u64), StorageError> {
+    let (owner, progress) = load_any(conn)?;
+    if cluster.is_some_and(|cluster| cluster != owner.cluster) {
+        return Err(StorageError::OtherState);
+    }
+    Ok((progress.applied, progress.digest))
+}
+
+/// Makes a copy of another replica's state this one's own, in the caller's transaction.
+pub(in crate::storage) fn adopt(conn: &Connection, me: Member) -> Result<(), StorageError> {
+    let (owner, progress) = load_any(conn)?;
+    let owner = Owner { incarnation: me.incarnation, ..owner };
+    let sql = "UPDATE meta SET incarnation = ?1, crc = ?2";
+    conn.execute(sql, params![Bits(owner.incarnation.0), crc(&owner, &progress)])?;
+    Ok(())
+}
+
+/// Whoever's it is.
+fn load_any(conn: &Connection) -> Result<(Owner, Progress), StorageError> {
+    let Num(found) = conn.query_row("SELECT schema FROM meta", [], |row| row.get(0))?;
+    if found != SCHEMA {
+        return Err(StorageError::Schema { file: FILE, found, known: SCHEMA });
+    }
+    let owner = conn.query_row("SELECT cluster, incarnation FROM meta", [], |row| {
+        Ok(Owner { cluster: row.get(0)?, incarnation: Incarnation(row.get::<_, Bits>(1)?.0) })
+    })?;
+    let progress = load(conn, &owner)?;
+    Ok((owner, progress))
 }
 
 /// Whose state it is.
