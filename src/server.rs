@@ -24,7 +24,7 @@ use crate::actors::internal::{Ending, Shared, Stop};
 use crate::actors::link::Identity;
 use crate::actors::listener::{self, Owners};
 use crate::actors::peer::{Peer, keep_dialed};
-use crate::actors::replicator::keeper::Keep;
+use crate::actors::replicator::keeper::{CUT_MARGIN, Keep};
 use crate::actors::replicator::{Connect, MARKS_BYTES_MAX, Outlets, Replicator, ReplicatorSettings};
 use crate::actors::session::{Attempts, Links, SessionConfig};
 use crate::actors::store;
@@ -429,7 +429,8 @@ fn quota(limits: &Limits) -> chat::Quota {
 fn keep(log: &LogConfig) -> Keep {
     const DAY: u64 = 24 * 60 * 60;
     let set = |number: u64| (number > 0).then_some(number);
-    Keep { entries: set(log.keep_entries), time: set(log.keep_days.into()).map(|days| Duration::from_secs(days * DAY)) }
+    let time = set(log.keep_days.into()).map(|days| Duration::from_secs(days * DAY));
+    Keep { entries: set(log.keep_entries), time, margin: CUT_MARGIN }
 }
 
 /// A digest of the address book and the mode: a cluster is founded only by replicas that agree on both.

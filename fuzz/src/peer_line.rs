@@ -71,6 +71,11 @@ fn sound(line: &PeerLine) {
             }
         }
         PeerLine::Restored(_, run) => assert!(run.boot.0 <= NUMBER_MAX),
+        PeerLine::Fetch(fetch) => assert!(fetch.offset <= NUMBER_MAX),
+        PeerLine::Chunk(chunk) => assert!(chunk.offset <= NUMBER_MAX),
+        PeerLine::Frame(Frame::Snapshot { snapshot, .. }) => {
+            assert!(snapshot.record().is_some() && snapshot.named.iter().all(|e| e.index <= snapshot.base.index));
+        }
         PeerLine::News(news) => assert!(news.iter().all(|one| one.applied.0 <= NUMBER_MAX)),
         PeerLine::Frame(_) | PeerLine::Presence(_) => {}
     }

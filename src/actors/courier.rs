@@ -40,7 +40,7 @@ pub enum CourierJob {
 }
 
 /// Courier → Replicator.
-#[derive(Message)]
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub enum FromCourier {
     /// There is a copy.

@@ -13,7 +13,7 @@
 
 use super::node::Part;
 use super::progress::Flow;
-use super::{Duty, Frame, Index, Mark, Member, Node, Snapshot, Term};
+use super::{Duty, Frame, Mark, Member, Node, Snapshot, Term};
 
 impl Node {
     /// Whether anybody is offered a copy of the state, or waits for one.
@@ -93,7 +93,7 @@ impl Node {
             (Some(own), Some(theirs)) => own == theirs,
         };
         let leads = matches!(self.part, Part::Leader(_));
-        let lacks = base.index > self.commit.max(Index(1)) && self.log.term_at(base.index) != Some(base.term);
+        let lacks = base.index > self.commit && self.log.term_at(base.index) != Some(base.term);
         same_cluster && !leads && lacks
     }
 }

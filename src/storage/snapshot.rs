@@ -40,6 +40,9 @@ use super::log::LogReader;
 use super::{db, state};
 use crate::consensus::{Base, Index, Member, Snapshot};
 
+#[cfg(test)]
+mod tests;
+
 const OUTGOING: &str = "outgoing.db";
 const OUTGOING_PART: &str = "outgoing.part";
 const INCOMING: &str = "incoming.db";

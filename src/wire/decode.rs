@@ -185,7 +185,7 @@ impl Decoder {
                 Some((term, snapshot, count)) => return Ok(self.snapshot(term, count, snapshot)),
                 None => None,
             },
-            "chunk" => match chunk_head(rest) {
+            "chunk" => match chunk_head(rest, self.line_bytes_max) {
                 Some(open) => {
                     self.open = Some(open);
                     return Ok(None);
@@ -298,10 +298,11 @@ fn fetch(rest: &str) -> Option<Fetch> {
     Some(Fetch { copy: hex(copy)?, offset: decimal(offset.as_bytes())? })
 }
 
-fn chunk_head(rest: &str) -> Option<Open> {
+/// No longer than a line may be: what is kept of one that is not there yet has the same bound.
+fn chunk_head(rest: &str, line_bytes_max: usize) -> Option<Open> {
     let (copy, rest) = rest.split_once('|')?;
     let [offset, len, crc] = numbers(rest)?;
-    let len = usize::try_from(len).ok().filter(|len| *len <= limits::CHUNK_BYTES_MAX)?;
+    let len = usize::try_from(len).ok().filter(|len| *len <= limits::CHUNK_BYTES_MAX && *len < line_bytes_max)?;
     Some(Open::Chunk { copy: hex(copy)?, offset, len, crc: u32::try_from(crc).ok()? })
 }
 

@@ -162,7 +162,7 @@ fn a_chunk_that_is_spoiled_or_too_long_ends_the_link() {
         bad[at] ^= 1;
         assert!(read(&bad).is_err(), "byte {at}");
     }
-    assert!(read(format!("chunk|1|0|{}|1\n", limits::CHUNK_BYTES_MAX + 1).as_bytes()).is_err());
+    assert!(read(format!("chunk|1|0|{}|1\n", super::limits::CHUNK_BYTES_MAX + 1).as_bytes()).is_err());
 }
 
 /// Each of them once reached an assertion of the log.

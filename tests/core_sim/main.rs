@@ -38,6 +38,7 @@ const FAILED_ONCE: &[(u64, &str)] = &[
     (295, "a leader that was slow for a moment, with an idle disk, never stood again"),
     (696, "a learner that held nothing was made a voter"),
     (976, "a read was given the answer to another of the same number, asked before a restart"),
+    (1529, "a blank replica refused the state after the founding record"),
     (1104, "what lay behind a verified entry was taken for verified"),
 ];
 

@@ -20,6 +20,8 @@ impl World {
         }
         match out {
             Out::Log(job) => self.hand_to_log(host, life, job),
+            Out::Courier(job) => self.hand_to_courier(host, life, job),
+            Out::Install(snapshot) => self.install(host, &snapshot),
             Out::State(job) => self.hand_to_state(host, life, job),
             Out::Lines(to, lines) => self.send_lines(host, host_of(to), Kind::Data, lines),
             Out::Pulse(to, lines) => self.send_lines(host, host_of(to), Kind::Pulse, lines),

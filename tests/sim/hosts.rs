@@ -3,8 +3,9 @@
 use chat::Quota;
 use fastrand::Rng;
 use plainsong::actors::internal::FromElection;
+use plainsong::actors::replicator::keeper::Keeper;
 use plainsong::actors::store::LogJob;
-use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, Node, Run, Settings};
+use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, Node, ReplicaId, Run, Settings, Snapshot};
 use plainsong::machine::{self, MachineStorage, MapMachine};
 
 use super::disk::Disk;
@@ -21,6 +22,12 @@ pub struct Host {
     /// The state as of its last commit that outlasts a crash.
     pub saved: MapMachine,
     pub snapshot: Option<(Disk, MapMachine)>,
+    /// The copy of its state that it offers: gone with its process.
+    pub outgoing: Option<Snapshot>,
+    /// The copy that it fetches, from whom, and how much of it is here.
+    pub fetching: Option<(ReplicaId, Snapshot, u64)>,
+    /// The copy that it has fetched, whole and synced.
+    pub incoming: Option<Snapshot>,
     /// The limits in this host's config file. No two need have the same: whose are in force follows from who leads.
     pub quota: Quota,
     pub replica: Option<Box<Replica>>,
@@ -50,6 +57,9 @@ impl Host {
             saved: MapMachine::new(),
             quota: draw_quota(rng),
             snapshot: None,
+            outgoing: None,
+            fetching: None,
+            incoming: None,
             replica: None,
             stores: Stores::default(),
             life: 0,
@@ -91,6 +101,7 @@ impl World {
             self.blank(host);
         }
         let nonce = self.rng.u32(..);
+        self.finish_install(host);
         let there = &mut self.hosts[host];
         let recovered = there.disk.recover(there.saved.applied());
         let run = Run { boot: recovered.boot, nonce };
@@ -110,6 +121,7 @@ impl World {
         let node = Node::new(&recovered, settings);
         let mut replica = Replica::new(node, run, ids, self.instant());
         replica.quota = self.hosts[host].quota;
+        replica.keeper = Keeper::new(self.style.keep);
         let there = &mut self.hosts[host];
         there.life += 1;
         there.dies_after = None;
@@ -120,7 +132,8 @@ impl World {
         let life = there.life;
         self.judge.ledger.starts(host, self.hosts[host].disk.me, run.boot);
         // What it takes for committed from the start.
-        self.judge.turned(&self.hosts, host, Index(0));
+        let base = self.hosts[host].disk.base.index;
+        self.judge.turned(&self.hosts, host, base);
         let (tick, sweep) = (self.rng.u64(0..PULSE), self.rng.u64(0..SWEEP));
         self.after(tick, Event::Tick { host, life });
         self.after(sweep, Event::Sweep { host, life });
@@ -152,6 +165,7 @@ impl World {
         }
         self.save_state(host, stores.state.applied());
         let there = &mut self.hosts[host];
+        (there.outgoing, there.fetching) = (None, None);
         let life = there.life;
         there.life += 1;
         there.disturbed = self.now;
@@ -191,6 +205,7 @@ impl World {
         self.judge.ledger.forgetful.insert(there.disk.me);
         there.disk = Disk::blank(member(host, incarnation));
         there.saved = MapMachine::new();
+        there.incoming = None;
     }
 
     // --- turns ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ mod carry;
 mod checkers;
 mod clients;
 mod connect;
+mod copies;
 #[path = "../core_sim/disk.rs"]
 mod disk;
 mod faults;

@@ -9,16 +9,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chat::{AccountId, IdRange, Name};
+use plainsong::actors::courier::{CourierJob, FromCourier};
 use plainsong::actors::election::timers::Timers;
 use plainsong::actors::internal::{FromElection, FromLog};
 use plainsong::actors::messages::{Ask, News, SessionId, Slot};
+use plainsong::actors::replicator::keeper::{Keeper, Step};
 use plainsong::actors::replicator::presence::Online;
 use plainsong::actors::replicator::requests::Requests;
 use plainsong::actors::replicator::storing::Storing;
 use plainsong::actors::replicator::view::View;
 use plainsong::actors::store::{LogJob, StateJob, StateNews};
 use plainsong::consensus::founding::Introduction;
-use plainsong::consensus::{Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Standing, Term};
+use plainsong::consensus::{
+    Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term,
+};
 use plainsong::machine;
 use plainsong::machine::audit::Verdict;
 use plainsong::wire::{PeerLine, Presence};
@@ -44,6 +48,7 @@ pub enum Mail {
     Election(FromElection),
     Log(FromLogNews),
     State(Vec<Told>),
+    Courier(FromCourier),
     Opened(SessionId),
     Closed(SessionId),
     Submit(SessionId, Asks),
@@ -82,6 +87,7 @@ impl std::fmt::Debug for Told {
         match &self.0 {
             StateNews::Applied { until, own, .. } => write!(f, "Applied(to {until}, {} own)", own.len()),
             StateNews::Damaged => write!(f, "Damaged"),
+            StateNews::Synced(index) => write!(f, "Synced({index})"),
             StateNews::Answer(number, answer, applied) => write!(f, "Answer({number}, {answer:?}, at {applied})"),
         }
     }
@@ -102,6 +108,8 @@ pub enum Proof {
 pub enum Out {
     Log(LogJob),
     State(StateJob),
+    Courier(CourierJob),
+    Install(Snapshot),
     Lines(ReplicaId, Vec<PeerLine>),
     Pulse(ReplicaId, Vec<PeerLine>),
     Tell(SessionId, News, Proof),
@@ -132,6 +140,7 @@ pub struct Replica {
     pub marks_since: Option<Instant>,
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
     pub storing: Storing,
+    pub keeper: Keeper,
     pub disk_full: bool,
     pub handed: Index,
     sent_to: Option<(Term, ReplicaId)>,
@@ -171,6 +180,7 @@ impl Replica {
             marks_since: None,
             to_peers: BTreeMap::new(),
             storing: Storing::default(),
+            keeper: Keeper::default(),
             disk_full: false,
             sent_to: None,
             heard_leader: false,
@@ -213,6 +223,7 @@ impl Replica {
                 FromElection::QuorumCheckDue => Input::QuorumCheckDue,
             }),
             Mail::Log(FromLogNews(news)) => self.log_says(news),
+            Mail::Courier(news) => self.courier_says(news),
             Mail::State(news) => news.into_iter().for_each(|Told(one)| self.state_says(one)),
             Mail::Opened(session) => {
                 self.sessions.insert(session, None);
@@ -225,7 +236,10 @@ impl Replica {
             }
             Mail::Submit(session, Asks(asks)) => asks.into_iter().for_each(|ask| self.asked(session, ask)),
             Mail::ProposeMarks => self.propose_marks(),
-            Mail::Sweep => self.refuse_expired(),
+            Mail::Sweep => {
+                self.refuse_expired();
+                self.keep_log();
+            }
             Mail::HandOver => self.step(Input::HandOver),
         }
     }
@@ -350,6 +364,8 @@ impl Replica {
                     }
                 }
                 PeerLine::Frame(frame) => self.step(Input::Frame(from, frame)),
+                PeerLine::Fetch(fetch) => self.out.push(Out::Courier(CourierJob::Read(from.id, fetch))),
+                PeerLine::Chunk(chunk) => self.out.push(Out::Courier(CourierJob::Write(from.id, chunk))),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
                 PeerLine::News(news) => {
                     let verdicts = self.view.news(news);
@@ -378,6 +394,23 @@ impl Replica {
         }
     }
 
+    fn courier_says(&mut self, news: FromCourier) {
+        match news {
+            FromCourier::Made(snapshot) => self.step(Input::SnapshotMade(snapshot)),
+            FromCourier::Piece(to, chunk) => self.say(to, PeerLine::Chunk(chunk)),
+            FromCourier::Ask(from, asks) => asks.into_iter().for_each(|ask| self.say(from, PeerLine::Fetch(ask))),
+            FromCourier::Fetched(snapshot) => self.step(Input::SnapshotFetched(snapshot)),
+        }
+    }
+
+    fn keep_log(&mut self) {
+        match self.keeper.next(self.node.last(), self.node.applied(), self.now) {
+            None => {}
+            Some(Step::Sync) => self.out.push(Out::State(StateJob::Sync)),
+            Some(Step::Cut(mark)) => self.step(Input::Cut(mark)),
+        }
+    }
+
     fn watch_disk(&mut self) {
         let hangs = self.storing.hangs(self.now, ELECTION_MAX);
         if hangs && self.node.standing().role == Role::Leader {
@@ -401,6 +434,9 @@ impl Replica {
                 }
                 Duty::Send(to, frame) => self.say(to, PeerLine::Frame(frame)),
                 Duty::Pulse(to, frame) => self.pulse(to, frame),
+                Duty::MakeSnapshot(at_least) => self.out.push(Out::Courier(CourierJob::Make(at_least))),
+                Duty::Fetch(from, snapshot) => self.out.push(Out::Courier(CourierJob::Fetch(from, snapshot))),
+                Duty::Install(snapshot) => self.out.push(Out::Install(snapshot)),
                 Duty::ReadReady(number, index) => self.requests.confirm(number, index),
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),

@@ -4,7 +4,7 @@ use chat::{AccountId, Answer, Command, Effect, IdRange, MessageId, Name, Query, 
 use plainsong::actors::messages::{Ask, Done, Entered, News, RetryLater, SessionId, Slot, What};
 use plainsong::actors::replicator::requests::{Asked, Expired, Held, Read, Waiter};
 use plainsong::actors::store::{Own, StateJob, StateNews};
-use plainsong::consensus::{Index, Input};
+use plainsong::consensus::{Index, Input, Mark};
 use plainsong::machine;
 use plainsong::machine::audit::Verdict;
 
@@ -152,12 +152,18 @@ impl Replica {
                     self.effect(effect);
                 }
                 for checkpoint in checkpoints {
+                    let mark = Mark { index: checkpoint.index, digest: checkpoint.digest };
+                    self.keeper.checkpoint(mark, self.now);
                     let verdict = self.view.checkpoint(checkpoint);
                     ensure!(SameState, verdict == Verdict::Agrees, "{} finds {verdict:?}", self.me);
                 }
                 self.step(Input::Applied(until));
             }
             StateNews::Damaged => unreachable!("no state is damaged here: e2e has that"),
+            StateNews::Synced(index) => {
+                self.keeper.synced(index);
+                self.step(Input::StateDurable(index));
+            }
             StateNews::Answer(number, answer, applied) => {
                 if let Some(asked) = self.requests.answered(number) {
                     self.answered(asked, answer, applied);

@@ -4,12 +4,13 @@
 //! one does not happen. A paused process finds what came meanwhile, in order, when it goes on.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use plainsong::actors::messages::{News, SessionId};
 use plainsong::consensus::{ReplicaId, Run};
+use plainsong::machine::MapMachine;
 
 use super::checkers::{Judge, ensure};
 use super::clients::Client;
@@ -36,6 +37,7 @@ pub enum Event {
     Post { host: usize, life: u64, mail: Box<Mail> },
     LogDone { host: usize, life: u64 },
     StateDone { host: usize, life: u64 },
+    CopyMade { host: usize, life: u64 },
     Tick { host: usize, life: u64 },
     Sweep { host: usize, life: u64 },
     Timer { host: usize, life: u64 },
@@ -96,6 +98,8 @@ pub struct World {
     pub sessions: u64,
     pub witnesses: u64,
     pub judge: Judge,
+    /// Every copy of a state that was ever made: its name stands for its bytes.
+    pub copies: BTreeMap<u64, MapMachine>,
     pub calm: bool,
     pub clients_on: bool,
     pub trace: Trace,
@@ -123,6 +127,7 @@ impl World {
             sessions: 0,
             witnesses: 0,
             judge,
+            copies: BTreeMap::new(),
             calm: false,
             clients_on: true,
             trace,
@@ -190,6 +195,7 @@ impl World {
             | Event::Post { host, .. }
             | Event::LogDone { host, .. }
             | Event::StateDone { host, .. }
+            | Event::CopyMade { host, .. }
             | Event::Tick { host, .. }
             | Event::Sweep { host, .. }
             | Event::Timer { host, .. }
@@ -217,6 +223,7 @@ impl World {
             Event::Post { host, life, mail } => self.post(host, life, *mail),
             Event::LogDone { host, life } => self.log_done(host, life),
             Event::StateDone { host, life } => self.state_done(host, life),
+            Event::CopyMade { host, life } => self.copy_made(host, life),
             Event::Tick { host, life } => self.tick(host, life),
             Event::Sweep { host, life } => self.sweep(host, life),
             Event::Timer { host, life } => self.timer(host, life),

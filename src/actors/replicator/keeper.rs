@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::consensus::{Index, Mark};
 
-/// The durable state is beyond a cut by so many entries at least.
+/// What no crash of the machine takes from the state is claimed with this to spare.
 pub const CUT_MARGIN: u64 = 256;
 /// Checkpoints remembered; beyond it, every second one is forgotten.
 const MARKS_MAX: usize = 1024;
@@ -20,6 +20,8 @@ pub struct Keep {
     pub entries: Option<u64>,
     /// What was applied here within this time.
     pub time: Option<Duration>,
+    /// The durable state is beyond a cut by so many entries at least: usually [`CUT_MARGIN`].
+    pub margin: u64,
 }
 
 /// What to do next.
@@ -51,7 +53,7 @@ impl Keeper {
     /// The state has applied the log up to this checkpoint.
     pub fn checkpoint(&mut self, mark: Mark, now: Instant) {
         let near = self.marks.back().is_some_and(|(last, _)| mark.index.0 < last.index.0 + self.spacing.max(1));
-        if self.keep == Keep::default() || near {
+        if (self.keep.entries, self.keep.time) == (None, None) || near {
             return;
         }
         if self.marks.len() >= MARKS_MAX {
@@ -74,14 +76,14 @@ impl Keeper {
 
     /// What to do about a log that ends at `last`, of which `applied` is applied.
     pub fn next(&mut self, last: Index, applied: Index, now: Instant) -> Option<Step> {
-        let Keep { entries, time } = self.keep;
+        let Keep { entries, time, margin } = self.keep;
         let old = |(mark, at): &(Mark, Instant)| {
             entries.is_none_or(|entries| mark.index.0 + entries <= last.0)
                 && time.is_none_or(|time| now.duration_since(*at) >= time)
         };
         let count = self.marks.partition_point(old);
         let (mark, _) = *self.marks.get(count.checked_sub(1)?)?;
-        let beyond = mark.index.0 + CUT_MARGIN;
+        let beyond = mark.index.0 + margin;
         if beyond <= self.durable.0 {
             self.marks.drain(..count);
             return Some(Step::Cut(mark));
@@ -117,7 +119,7 @@ mod tests {
     #[test]
     fn nothing_goes_before_the_state_is_durable_beyond_it() {
         let now = Instant::now();
-        let mut keeper = keeper(Keep { entries: Some(1_000), time: None }, now);
+        let mut keeper = keeper(Keep { entries: Some(1_000), time: None, margin: CUT_MARGIN }, now);
         let (last, applied) = (Index(6_400), Index(6_400));
         assert_eq!(keeper.next(last, Index(5_376 + CUT_MARGIN - 1), now), None, "not applied far enough");
         assert_eq!(keeper.next(last, applied, now), Some(Step::Sync));
@@ -132,7 +134,7 @@ mod tests {
     #[test]
     fn what_any_limit_keeps_is_kept() {
         let (start, day) = (Instant::now(), Duration::from_secs(86_400));
-        let keep = Keep { entries: Some(6_000), time: Some(day) };
+        let keep = Keep { entries: Some(6_000), time: Some(day), margin: CUT_MARGIN };
         let mut keeper = keeper(keep, start);
         keeper.synced(Index(6_400));
         let (last, applied) = (Index(6_400), Index(6_400));
@@ -143,7 +145,7 @@ mod tests {
     #[test]
     fn memory_has_a_bound() {
         let now = Instant::now();
-        let mut keeper = Keeper::new(Keep { entries: Some(1 << 40), time: None });
+        let mut keeper = Keeper::new(Keep { entries: Some(1 << 40), time: None, margin: CUT_MARGIN });
         (1..=100_000).for_each(|n| keeper.checkpoint(mark(64 * n), now));
         assert!(keeper.marks.len() <= MARKS_MAX, "{}", keeper.marks.len());
         assert!(keeper.marks.iter().is_sorted_by_key(|(mark, _)| mark.index));

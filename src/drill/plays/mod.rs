@@ -5,6 +5,7 @@ mod crowd;
 mod damage;
 mod disk;
 mod silence;
+mod snapshot;
 mod soak;
 mod wipe;
 
@@ -19,6 +20,7 @@ const PLAIN: Drill = Drill {
     claim: "",
     needs: Needs::Nothing,
     replicas: 5,
+    config: "",
     pace: Pace::STEADY,
     lasting: Duration::from_secs(10),
     play: |_| Ok(()),
@@ -107,6 +109,14 @@ pub static DRILLS: &[Drill] = &[
         name: "wipe_first",
         claim: "Stop all, empty the first, and start that one before the others",
         play: wipe::wipe_first,
+        ..PLAIN
+    },
+    Drill {
+        name: "snapshot_kill",
+        claim: "Kill a replica at twenty random moments while it is filled with a copy of the state",
+        config: snapshot::CONFIG,
+        pace: Pace { between: Duration::ZERO, ..Pace::STEADY },
+        play: snapshot::snapshot_kill,
         ..PLAIN
     },
     Drill {

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::{LogReader, LogStore};
 use crate::consensus::{
-    Batch, Body, Boot, ClusterId, Entry, Founding, FoundingState, HardState, Incarnation, Index, Member, Membership,
-    Mode, Recovered, ReplicaId, Run, Term,
+    Base, Batch, Body, Boot, ClusterId, Entry, Founding, FoundingState, HardState, Incarnation, Index, Member,
+    Membership, Mode, Recovered, ReplicaId, Run, Term,
 };
 use crate::storage::StorageError;
 
@@ -127,6 +127,7 @@ fn every_kind_of_batch_is_there_after_a_reopen() {
         boot: Boot(7),
         hard_state: vote,
         founding: FoundingState::Sealed,
+        base: Base::default(),
         term_starts: vec![(Term(0), Index(1)), (Term(1), Index(2)), (Term(4), Index(6))],
         last: Index(6),
         last_time: 2000,

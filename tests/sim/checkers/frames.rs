@@ -58,6 +58,7 @@ impl Judge {
             | Frame::Vote { term, .. }
             | Frame::VoteReply { term, granted: false }
             | Frame::Append { term, .. }
+            | Frame::Snapshot { term, .. }
             | Frame::AppendReject { term, .. }
             | Frame::TimeoutNow { term }
             | Frame::ReadIndex { term, .. }

@@ -165,6 +165,16 @@ impl Judge {
         }
     }
 
+    /// A copy of a state goes to another host: it is what everybody else's was.
+    pub fn copies(&self, host: usize, index: Index, digest: u64) {
+        let known = usize::try_from(index.0).expect("fits").checked_sub(1).and_then(|at| self.digests.get(at));
+        ensure!(
+            SameState,
+            known.is_none_or(|known| *known == digest),
+            "host {host} copies another state than {index}'s"
+        );
+    }
+
     /// A client was answered with what rests on this entry: it must be safe, and later reads must hold it.
     pub fn acknowledges(&mut self, hosts: &[Host], index: Index) {
         self.ledger.is_held_by_majority(hosts, index);
