@@ -374,8 +374,8 @@ fn a_log_of_another_owner_or_version_is_refused() {
     let refused = |id, cluster| super::open(dir.path(), ReplicaId(id), cluster).map(|_| ()).expect_err("another's");
     assert!(matches!(refused(4, "plainsong"), StorageError::OtherReplica { found: ReplicaId(3), .. }));
     assert!(matches!(refused(3, "chant"), StorageError::OtherCluster { .. }));
-    meddle(dir.path(), "UPDATE meta SET schema = 2");
-    assert!(matches!(refused(3, "plainsong"), StorageError::Schema { found: 2, known: 1, .. }));
+    meddle(dir.path(), "UPDATE meta SET schema = 3");
+    assert!(matches!(refused(3, "plainsong"), StorageError::Schema { found: 3, known: 2, .. }));
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn what_is_cut_goes_in_small_steps_and_who_votes_stays() {
     let reader = LogReader::open(dir.path()).expect("it opens");
     assert_eq!(reader.base().expect("it reads"), base);
     assert_eq!(reader.read(Index(1), Index(LAST), usize::MAX).expect("it reads"), entries(CUT + 1, LAST));
-    assert_eq!(reader.scrub(Index(1), u64::MAX >> 1).expect("in order").rows, LAST - CUT);
+    assert_eq!(reader.scrub(Index(1), LAST).expect("in order").rows, LAST - CUT);
 
     // Everything behind the base goes, and something else follows it.
     let batch = Batch { truncate_from: Some(Index(CUT + 1)), append: entries(CUT + 1, CUT + 3), ..Batch::default() };
