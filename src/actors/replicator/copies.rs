@@ -24,7 +24,7 @@ const BEHIND_TOLD_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) type Behind = (u64, Instant);
 
 impl Replicator {
-    pub(super) fn to_courier(&mut self, job: CourierJob) {
+    pub(super) fn tell_courier(&mut self, job: CourierJob) {
         self.served = Instant::now();
         if let Some(outlets) = &self.outlets {
             outlets.courier.send(job).expect("the courier's thread lives as long as its queue");
@@ -40,7 +40,7 @@ impl Replicator {
         }
         if self.node.is_offering() && now.duration_since(self.served) >= OFFERED_AGAIN {
             let base = self.node.log().base();
-            self.to_courier(CourierJob::Make(base));
+            self.tell_courier(CourierJob::Make(base));
         }
         self.tell_who_is_behind(now);
     }

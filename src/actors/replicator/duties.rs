@@ -34,8 +34,8 @@ impl Replicator {
                 }
                 Duty::Send(to, frame) => self.say(to, PeerLine::Frame(frame)),
                 Duty::Pulse(to, frame) => self.pulse(to, frame),
-                Duty::MakeSnapshot(at_least) => self.to_courier(CourierJob::Make(at_least)),
-                Duty::Fetch(from, snapshot) => self.to_courier(CourierJob::Fetch(from, snapshot)),
+                Duty::MakeSnapshot(at_least) => self.tell_courier(CourierJob::Make(at_least)),
+                Duty::Fetch(from, snapshot) => self.tell_courier(CourierJob::Fetch(from, snapshot)),
                 Duty::Install(snapshot) => self.install(snapshot),
                 Duty::ReadReady(number, index) => self.requests.confirm(number, index),
                 Duty::HeardLeader => self.heard_leader = true,

@@ -65,6 +65,8 @@ const HEARD_INTERVAL: Duration = Duration::from_millis(10);
 const HAND_OVER_MAX: Duration = Duration::from_millis(1_500);
 /// A stopping replica waits so long for its sessions to end.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// One that starts anew from a copy waits no longer: it answers nothing meanwhile, and the logs that it must meet go on.
+const INSTALL_DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// What a replicator is made with.
 pub struct ReplicatorSettings {
@@ -330,8 +332,8 @@ impl Replicator {
                     }
                 }
                 PeerLine::Frame(frame) => self.step(Input::Frame(from, frame)),
-                PeerLine::Fetch(fetch) => self.to_courier(CourierJob::Read(from.id, fetch)),
-                PeerLine::Chunk(chunk) => self.to_courier(CourierJob::Write(from.id, chunk)),
+                PeerLine::Fetch(fetch) => self.tell_courier(CourierJob::Read(from.id, fetch)),
+                PeerLine::Chunk(chunk) => self.tell_courier(CourierJob::Write(from.id, chunk)),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
                 PeerLine::News(news) => {
                     for verdict in self.view.news(news) {
@@ -417,7 +419,8 @@ impl Replicator {
             }
             Some(Stopping::Draining(since)) => {
                 let idle = self.hub.is_empty() && !self.node.is_storing();
-                if idle || now.duration_since(since) >= DRAIN_MAX {
+                let most = if self.install.is_some() { INSTALL_DRAIN_MAX } else { DRAIN_MAX };
+                if idle || now.duration_since(since) >= most {
                     let ending = self.install.take().map_or(Ending::Stopped, |copy| Ending::Install(Box::new(copy)));
                     self.end(ending);
                     ctx.stop();
