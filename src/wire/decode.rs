@@ -242,8 +242,8 @@ fn presence(rest: &str) -> Option<Presence> {
     }
 }
 
-/// id, up, votes, applied, and the checkpoint's index and digest.
-const NEWS_FIELDS: usize = 6;
+/// id, up, votes, full, applied, and the checkpoint's index and digest.
+const NEWS_FIELDS: usize = 7;
 
 fn news(rest: &str) -> Option<Vec<PeerNews>> {
     if rest.is_empty() {
@@ -254,7 +254,7 @@ fn news(rest: &str) -> Option<Vec<PeerNews>> {
 }
 
 fn one_news(fields: &[&str]) -> Option<PeerNews> {
-    let [id, up, votes, applied, at, digest] = fields else { return None };
+    let [id, up, votes, full, applied, at, digest] = fields else { return None };
     let number = |text: &str| decimal(text.as_bytes());
     let checkpoint = Checkpoint { index: Index(number(at)?), digest: hex(digest)? };
     let id = ReplicaId(u16::try_from(number(id)?).ok()?);
@@ -262,6 +262,7 @@ fn one_news(fields: &[&str]) -> Option<PeerNews> {
         id,
         up: bit(number(up)?)?,
         votes: bit(number(votes)?)?,
+        full: bit(number(full)?)?,
         applied: Index(number(applied)?),
         checkpoint,
     })

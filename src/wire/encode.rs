@@ -90,8 +90,8 @@ fn encode_presence(presence: &Presence, out: &mut BytesMut) {
 fn encode_news(news: &[PeerNews], out: &mut BytesMut) {
     out.put_slice(b"news");
     for one in news {
-        let PeerNews { id, up, votes, applied, checkpoint } = one;
-        fields(out, &[u64::from(id.0), u64::from(*up), u64::from(*votes), applied.0]);
+        let PeerNews { id, up, votes, full, applied, checkpoint } = one;
+        fields(out, &[u64::from(id.0), u64::from(*up), u64::from(*votes), u64::from(*full), applied.0]);
         fields(out, &[checkpoint.index.0]);
         out.put_slice(format!("|{:x}", checkpoint.digest).as_bytes());
     }

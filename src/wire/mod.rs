@@ -60,6 +60,8 @@ pub struct PeerNews {
     pub up: bool,
     /// Whether it votes.
     pub votes: bool,
+    /// Whether its disk is full: it acknowledges nothing.
+    pub full: bool,
     /// How far it has applied the log.
     pub applied: Index,
     /// The digest of its state, at the newest index at which all take it.

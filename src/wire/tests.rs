@@ -48,6 +48,7 @@ fn samples() -> Vec<PeerLine> {
         id: ReplicaId(3),
         up: true,
         votes: false,
+        full: true,
         applied: Index(12),
         checkpoint: Checkpoint { index: Index(64), digest: u64::MAX },
     };

@@ -132,7 +132,6 @@ pub struct Replica {
     pub marks_since: Option<Instant>,
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
     pub storing: Storing,
-    pub disk_full: bool,
     pub handed: Index,
     sent_to: Option<(Term, ReplicaId)>,
     heard_leader: bool,
@@ -171,7 +170,6 @@ impl Replica {
             marks_since: None,
             to_peers: BTreeMap::new(),
             storing: Storing::default(),
-            disk_full: false,
             sent_to: None,
             heard_leader: false,
             told_heard: None,
@@ -374,7 +372,7 @@ impl Replica {
                 self.step(Input::Stored(ticket));
             }
             FromLog::Loaded(reader, entries) => self.step(Input::Loaded(reader, entries)),
-            FromLog::DiskFull(full) => self.disk_full = full,
+            FromLog::DiskFull(full) => self.view.disk_full(full),
         }
     }
 

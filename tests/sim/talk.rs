@@ -39,7 +39,7 @@ impl Replica {
     }
 
     fn write(&mut self, held: Held) {
-        if self.disk_full {
+        if self.view.no_room().is_some() {
             self.refuse(held.waiter, &retry(RetryCode::DiskFull));
         } else if let Some(why) = self.long_out_of_contact() {
             self.refuse(held.waiter, &why);

@@ -117,7 +117,6 @@ pub struct Replicator {
     marks_since: Option<Instant>,
     /// Batches on their way to the disk, and since when.
     storing: Storing,
-    disk_full: bool,
     /// The last entry handed to the state.
     handed: crate::consensus::Index,
     sent_to: Option<(Term, ReplicaId)>,
@@ -163,7 +162,6 @@ impl Replicator {
             marks_wait: Vec::new(),
             marks_since: None,
             storing: Storing::default(),
-            disk_full: false,
             sent_to: None,
             heard_leader: false,
             told_heard: None,
@@ -523,7 +521,7 @@ impl Handler<FromLog> for Replicator {
                 self.step(Input::Stored(ticket));
             }
             FromLog::Loaded(reader, entries) => self.step(Input::Loaded(reader, entries)),
-            FromLog::DiskFull(full) => self.disk_full = full,
+            FromLog::DiskFull(full) => self.view.disk_full(full),
         }
         self.stir(ctx);
     }

@@ -92,8 +92,8 @@ impl Replicator {
     }
 
     fn write(&mut self, held: Held, now: Instant) {
-        if self.disk_full {
-            self.refuse(held.waiter, &retry(RetryCode::DiskFull, "the disk of this replica is full; nothing was done"));
+        if let Some(why) = self.view.no_room() {
+            self.refuse(held.waiter, &retry(RetryCode::DiskFull, why));
         } else if let Some(why) = self.long_out_of_contact(now) {
             self.refuse(held.waiter, &why);
         } else if let Err(waiter) = self.requests.hold(held) {

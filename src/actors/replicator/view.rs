@@ -25,6 +25,8 @@ pub struct View {
     heard: BTreeMap<ReplicaId, Instant>,
     /// Since when there is nobody to send requests to.
     contact_lost: Option<Instant>,
+    /// Whether this replica's disk is full.
+    full: bool,
     audit: Audit,
 }
 
@@ -41,6 +43,7 @@ impl View {
             news: BTreeMap::new(),
             heard: BTreeMap::new(),
             contact_lost: Some(now),
+            full: false,
             audit: Audit::new(me),
         }
     }
@@ -78,6 +81,11 @@ impl View {
     /// Who answers pulses.
     pub fn living(&mut self, living: BTreeSet<ReplicaId>) {
         self.living = living;
+    }
+
+    /// This replica's disk is full, or has room again.
+    pub fn disk_full(&mut self, full: bool) {
+        self.full = full;
     }
 
     /// News that came with a pulse or its answer; and what they say of the states.
@@ -119,6 +127,24 @@ impl View {
             Some(_) => None,
             None => self.contact_lost.or(Some(now)),
         };
+    }
+
+    /// Why nothing can be stored, if it is for want of room: this replica's disk is full, or too many of those that are up
+    /// are. What the others said of theirs holds while there is a leader to spread it.
+    pub fn no_room(&self) -> Option<&'static str> {
+        if self.full {
+            return Some("the disk of this replica is full; nothing was done");
+        }
+        self.contact()?;
+        let voting = self.voting_ids();
+        let up: Vec<_> = voting.iter().filter(|id| self.is_up(**id)).collect();
+        let full = up.iter().filter(|id| self.is_full(***id)).count();
+        let majority = quorum::majority(voting.len());
+        (up.len() >= majority && up.len() - full < majority).then_some("too many disks are full; nothing was done")
+    }
+
+    fn is_full(&self, id: ReplicaId) -> bool {
+        if id == self.me { self.full } else { self.news.get(&id).is_some_and(|news| news.full) }
     }
 
     /// Whether no other replica votes.
@@ -164,6 +190,7 @@ impl View {
             id,
             up: self.is_up(id),
             votes: self.voters.iter().any(|m| m.id == id),
+            full: self.is_full(id),
             applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
             checkpoint: self.audit.newest(id),
         })
@@ -173,7 +200,8 @@ impl View {
     /// What a follower reports with its answer to a pulse.
     pub fn report(&self, applied: Index) -> PeerNews {
         let votes = self.voters.iter().any(|m| m.id == self.me);
-        PeerNews { id: self.me, up: true, votes, applied, checkpoint: self.audit.newest(self.me) }
+        let checkpoint = self.audit.newest(self.me);
+        PeerNews { id: self.me, up: true, votes, full: self.full, applied, checkpoint }
     }
 
     /// What `status` prints. Without a leader nobody is asked for pulses: then who was not heard of within `recently`
@@ -299,6 +327,28 @@ mod tests {
     }
 
     #[test]
+    fn there_is_no_room_when_the_full_disks_leave_no_majority() {
+        let now = Instant::now();
+        let mut view = view(now);
+        view.link_up(ReplicaId(1), now);
+        view.standing(following(Some(1)), now);
+        let mut spread = view.spread(Index(1));
+        let mut tell = |view: &mut View, full: [bool; 2], up: bool| {
+            (spread[0].full, spread[2].full, spread[0].up, spread[2].up) = (full[0], full[1], true, up);
+            view.news(spread.clone());
+            view.no_room().is_some()
+        };
+        assert!(!tell(&mut view, [false, true], true), "two of three have room");
+        assert!(tell(&mut view, [true, true], true));
+        assert!(!tell(&mut view, [false, true], false), "who is down is not full");
+        assert!(tell(&mut view, [true, false], false), "one has room, and one is needed more that is down");
+        view.standing(following(None), now);
+        assert_eq!(view.no_room(), None, "nobody knows any more");
+        view.disk_full(true);
+        assert!(view.no_room().is_some());
+    }
+
+    #[test]
     fn a_follower_prints_what_the_leader_spread() {
         let now = Instant::now();
         let mut view = view(now);
@@ -308,6 +358,7 @@ mod tests {
             id: ReplicaId(id),
             up,
             votes: true,
+            full: false,
             applied: Index(applied),
             checkpoint: Checkpoint::default(),
         };
