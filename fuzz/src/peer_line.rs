@@ -71,6 +71,7 @@ fn sound(line: &PeerLine) {
             }
         }
         PeerLine::Restored(_, run) => assert!(run.boot.0 <= NUMBER_MAX),
+        PeerLine::Clock(millis) => assert!(*millis <= NUMBER_MAX),
         PeerLine::News(news) => assert!(news.iter().all(|one| one.applied.0 <= NUMBER_MAX)),
         PeerLine::Frame(_) | PeerLine::Presence(_) => {}
     }

@@ -128,6 +128,7 @@ impl Decoder {
             },
             "presence" => presence(rest).map(PeerLine::Presence),
             "news" => news(rest).map(PeerLine::News),
+            "clock" => numbers(rest).map(|[millis]| PeerLine::Clock(millis)),
             "restored" => restored(rest),
             "found" => found(rest).map(PeerLine::Frame),
             _ => short_frame(word, rest).map(PeerLine::Frame),

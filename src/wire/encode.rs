@@ -18,6 +18,7 @@ pub fn encode(line: &PeerLine, out: &mut BytesMut) {
             out.put_slice(format!("restored|{member}|{}|{:x}\n", run.boot, run.nonce).as_bytes());
         }
         PeerLine::News(news) => encode_news(news, out),
+        PeerLine::Clock(millis) => head(out, "clock", &[*millis]),
     }
 }
 

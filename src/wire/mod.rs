@@ -38,6 +38,8 @@ pub enum PeerLine {
     Restored(Member, Run),
     /// What the leader spreads with its pulses, and a follower reports with its answers.
     News(Vec<PeerNews>),
+    /// What the sender's wall clock shows, in Unix milliseconds.
+    Clock(u64),
 }
 
 /// A change of who is online at the sender.

@@ -61,6 +61,7 @@ fn samples() -> Vec<PeerLine> {
             PeerLine::Presence(Presence { offline: vec![name("carol")], ..Presence::default() }),
             PeerLine::Restored(member(2), Run { boot: Boot(3), nonce: 0xdead }),
             PeerLine::News(vec![]),
+            PeerLine::Clock(1_795_000_000_000),
             PeerLine::News(vec![news, news]),
         ])
         .collect()

@@ -10,6 +10,7 @@ use plainsong::machine::{self, MachineStorage, MapMachine};
 use super::disk::Disk;
 use super::replica::{Mail, Replica};
 use super::stores::Stores;
+use super::style::Style;
 use super::world::{Event, MS, Time, World, id};
 
 pub const PULSE: Time = 50 * MS;
@@ -44,7 +45,7 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(host: usize, rng: &mut Rng) -> Self {
+    pub fn new(host: usize, style: &Style, rng: &mut Rng) -> Self {
         Self {
             disk: Disk::blank(member(host, rng.u64(1..))),
             saved: MapMachine::new(),
@@ -58,7 +59,7 @@ impl Host {
             hung_disk_until: 0,
             full_disk_until: 0,
             dies_after: None,
-            clock_error: rng.i64(0..5_000),
+            clock_error: rng.i64(0..5_000) + if host == 0 { style.clock_off } else { 0 },
             timer_at: None,
             backoff: [vec![0; 8], vec![0; 8]],
             disturbed: 0,
@@ -264,8 +265,17 @@ impl World {
     }
 
     fn wall_clock(&self, host: usize) -> u64 {
-        let clock = i64::try_from(self.now / MS).expect("not that long") + 10_000_000 + self.hosts[host].clock_error;
-        u64::try_from(clock).unwrap_or(0)
+        u64::try_from(self.true_clock() + self.hosts[host].clock_error).unwrap_or(0)
+    }
+
+    fn true_clock(&self) -> i64 {
+        i64::try_from(self.now / MS).expect("not that long") + 10_000_000
+    }
+
+    /// By how many milliseconds the newest entry anywhere is stamped later than now.
+    pub fn stamped_ahead_ms(&self) -> i64 {
+        let times = self.hosts.iter().filter_map(|host| Some(host.replica.as_ref()?.node.log().last_time()));
+        i64::try_from(times.max().unwrap_or(0)).expect("not that late") - self.true_clock()
     }
 
     // --- clocks --------------------------------------------------------------------------------------------------

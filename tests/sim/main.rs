@@ -52,6 +52,19 @@ fn a_world_without_faults_leaves_nothing_unknown() {
     assert!(summary.unknown <= style.clients as u64, "{summary:?}");
 }
 
+/// Times never fall, so an hour ahead would stay for an hour, whoever leads then.
+#[test]
+fn a_leader_whose_clock_is_wrong_stamps_by_the_others() {
+    const HOUR_MS: i64 = 3_600_000;
+    // What clocks differ by when nothing is wrong, and what is not taken for wrong.
+    const USUAL_MS: i64 = 5_000 + 2_000;
+    for clock_off in [HOUR_MS, -HOUR_MS] {
+        let style = Style { clock_off, ..Style::plain(20 * SECOND) };
+        let (summary, _) = run_styled(7, Some(style), Trace::off());
+        assert!(summary.acknowledged > 300 && summary.ahead_ms.abs() < USUAL_MS, "{clock_off}: {summary:?}");
+    }
+}
+
 #[test]
 fn seeds_that_failed_once_do_not_fail_again() {
     run_all(seeds_that_failed().into_iter());

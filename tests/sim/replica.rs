@@ -12,6 +12,7 @@ use chat::{AccountId, IdRange, Name};
 use plainsong::actors::election::timers::Timers;
 use plainsong::actors::internal::{FromElection, FromLog};
 use plainsong::actors::messages::{Ask, News, SessionId, Slot};
+use plainsong::actors::replicator::clocks::Clocks;
 use plainsong::actors::replicator::presence::Online;
 use plainsong::actors::replicator::requests::Requests;
 use plainsong::actors::replicator::storing::Storing;
@@ -140,6 +141,7 @@ pub struct Replica {
     pub introduction: Introduction,
     pub now: Instant,
     pub clock: u64,
+    clocks: Clocks,
     pub random: f64,
     pub out: Vec<Out>,
 }
@@ -175,6 +177,7 @@ impl Replica {
             told_heard: None,
             now,
             clock: 0,
+            clocks: Clocks::new(now),
             random: 0.0,
             out: Vec::new(),
         }
@@ -195,6 +198,7 @@ impl Replica {
             Mail::Down(id) => {
                 self.view.link_down(id, self.now);
                 self.online.lost(id);
+                self.clocks.lost(id);
                 self.to_peers.remove(&id);
                 self.step(Input::LinkDown(id));
             }
@@ -223,13 +227,16 @@ impl Replica {
             }
             Mail::Submit(session, Asks(asks)) => asks.into_iter().for_each(|ask| self.asked(session, ask)),
             Mail::ProposeMarks => self.propose_marks(),
-            Mail::Sweep => self.refuse_expired(),
+            Mail::Sweep => {
+                self.refuse_expired();
+                self.tell_clock();
+            }
             Mail::HandOver => self.step(Input::HandOver),
         }
     }
 
     pub fn step(&mut self, input: Input) {
-        self.node.step(self.clock, input);
+        self.node.step(self.clocks.agreed(self.clock, self.now), input);
     }
 
     fn turn(&mut self) {
@@ -326,6 +333,7 @@ impl Replica {
         let id = peer.member.id;
         self.view.link_up(id, self.now);
         self.to_peers.remove(&id);
+        self.say(id, PeerLine::Clock(self.clock));
         for mut news in self.online.all_here() {
             // From a hash map: in another order in every run.
             news.online.sort_unstable();
@@ -335,6 +343,14 @@ impl Replica {
             self.sent_to = None;
         }
         self.step(Input::LinkUp(peer));
+    }
+
+    fn tell_clock(&mut self) {
+        if self.clocks.is_due(self.now) {
+            for id in self.view.linked() {
+                self.say(id, PeerLine::Clock(self.clock));
+            }
+        }
     }
 
     fn heard_from(&mut self, from: Member, lines: Vec<PeerLine>) {
@@ -349,6 +365,7 @@ impl Replica {
                 }
                 PeerLine::Frame(frame) => self.step(Input::Frame(from, frame)),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
+                PeerLine::Clock(theirs) => self.clocks.heard(from.id, theirs, self.now),
                 PeerLine::News(news) => {
                     let verdicts = self.view.news(news);
                     let agree = verdicts.iter().all(|verdict| *verdict == Verdict::Agrees);

@@ -29,6 +29,8 @@ pub struct Summary {
     pub histories: u64,
     /// Sends that found a mailbox full, and accounts too many.
     pub over_quota: u64,
+    /// By how many milliseconds the newest entry is stamped later than it was.
+    pub ahead_ms: i64,
 }
 
 impl Summary {
@@ -44,6 +46,7 @@ impl Summary {
             unknown: self.unknown + other.unknown,
             histories: self.histories + other.histories,
             over_quota: self.over_quota + other.over_quota,
+            ahead_ms: self.ahead_ms.max(other.ahead_ms),
         }
     }
 }
@@ -69,6 +72,7 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
     rest(&mut world);
     world.states_are_right();
     world.judge.history.close();
+    let ahead_ms = world.stamped_ahead_ms();
     let requests = &world.judge.requests;
     let summary = Summary {
         simulated: world.now,
@@ -80,6 +84,7 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
         unknown: requests.unknown,
         histories: world.judge.history.judged,
         over_quota: world.judge.model.refused_with("MAILBOX_FULL") + world.judge.model.refused_with("FORBIDDEN"),
+        ahead_ms,
     };
     world.note(|| format!("{summary:?}"));
     (summary, world.trace)

@@ -114,7 +114,7 @@ impl World {
             seq: 0,
             events: BinaryHeap::new(),
             happened: 0,
-            hosts: (0..style.hosts).map(|host| Host::new(host, &mut rng)).collect(),
+            hosts: (0..style.hosts).map(|host| Host::new(host, &style, &mut rng)).collect(),
             net: Net::new(style.hosts),
             blocked: vec![vec![0; style.hosts]; style.hosts],
             slow_net_until: 0,

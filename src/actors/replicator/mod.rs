@@ -7,6 +7,7 @@
 //!
 //! No handler waits for anything.
 
+pub mod clocks;
 mod duties;
 pub mod hub;
 pub mod presence;
@@ -33,6 +34,7 @@ use super::store::{LogJob, StateJob};
 use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Term};
 use crate::machine;
 use crate::wire::{PeerLine, Presence};
+use clocks::Clocks;
 use hub::Hub;
 use presence::Online;
 use requests::Requests;
@@ -105,6 +107,7 @@ pub struct Replicator {
     hub: Hub,
     online: Online,
     view: View,
+    clocks: Clocks,
     outlets: Option<Outlets>,
     /// Lines of this turn for each peer, in order.
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
@@ -154,6 +157,7 @@ impl Replicator {
             hub: Hub::default(),
             online: Online::default(),
             view,
+            clocks: Clocks::new(Instant::now()),
             outlets: None,
             to_peers: BTreeMap::new(),
             pulses: Vec::new(),
@@ -177,8 +181,7 @@ impl Replicator {
     }
 
     fn step(&mut self, input: Input) {
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        self.node.step(u64::try_from(clock).unwrap_or(u64::MAX), input);
+        self.node.step(self.clocks.agreed(wall_clock(), Instant::now()), input);
     }
 
     /// Asks for a turn: after the whole mailbox, or now, if much has come already.
@@ -316,6 +319,7 @@ impl Replicator {
                         self.judge_state(verdict);
                     }
                 }
+                PeerLine::Clock(theirs) => self.clocks.heard(from.id, theirs, Instant::now()),
                 PeerLine::Restored(member, run) => {
                     let me = self.node.introduction();
                     if (member, run) == (me.member, me.run) {
@@ -362,9 +366,28 @@ impl Replicator {
         let now = Instant::now();
         self.refuse_expired(now);
         self.tell_of_quorum(now);
+        self.compare_clocks(now);
         self.go_on_stopping(now, ctx);
         self.stir(ctx);
         ctx.run_later(SWEEP_INTERVAL, Self::sweep);
+    }
+
+    fn compare_clocks(&mut self, now: Instant) {
+        let own = wall_clock();
+        if self.clocks.is_due(now) {
+            for id in self.view.linked() {
+                self.say(id, PeerLine::Clock(own));
+            }
+        }
+        match self.clocks.news(own, now) {
+            None => {}
+            Some(0) => log::info!("this machine's clock agrees with most of the others again"),
+            Some(off) => log::warn!(
+                "this machine's clock is {} s {} most of the others: set it; messages are stamped by theirs",
+                off.unsigned_abs() / 1000,
+                if off > 0 { "ahead of" } else { "behind" }
+            ),
+        }
     }
 
     /// A disk that has not answered for longer than an election takes: somebody else should lead.
@@ -409,6 +432,11 @@ impl Replicator {
             let _ = outlets.ending.send(ending);
         }
     }
+}
+
+fn wall_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Replicator → itself: the mailbox is empty.
@@ -459,6 +487,7 @@ impl Handler<FromPeer> for Replicator {
                 self.view.link_up(id, now);
                 // What was meant for an earlier link is void, and a link begins with who is online.
                 self.to_peers.remove(&id);
+                self.say(id, PeerLine::Clock(wall_clock()));
                 for news in self.online.all_here() {
                     self.say(id, PeerLine::Presence(news));
                 }
@@ -470,6 +499,7 @@ impl Handler<FromPeer> for Replicator {
             FromPeer::Down(id) => {
                 self.view.link_down(id, now);
                 self.online.lost(id);
+                self.clocks.lost(id);
                 self.to_peers.remove(&id);
                 self.step(Input::LinkDown(id));
             }

@@ -73,6 +73,11 @@ impl View {
         self.contact_changed(now);
     }
 
+    /// Whose data link is up.
+    pub fn linked(&self) -> Vec<ReplicaId> {
+        self.linked.iter().copied().collect()
+    }
+
     /// Anything came from the replica.
     pub fn heard(&mut self, id: ReplicaId, now: Instant) {
         self.heard.insert(id, now);
