@@ -4,6 +4,7 @@ mod crash;
 mod crowd;
 mod damage;
 mod disk;
+mod rolling;
 mod silence;
 mod soak;
 mod wipe;
@@ -49,6 +50,12 @@ pub static DRILLS: &[Drill] = &[
         claim: "Kill all three replicas at once, once for each order of their return",
         replicas: 3,
         play: crash::kill_all,
+        ..PLAIN
+    },
+    Drill {
+        name: "rolling_restart",
+        claim: "Restart every replica in turn, the leader last, while a client writes through the others",
+        play: rolling::rolling_restart,
         ..PLAIN
     },
     Drill {
