@@ -35,7 +35,6 @@ leads() { ps_ status >/dev/null 2>&1; }
 gone() { ! grep -q . "/proc/$1/cmdline" 2>/dev/null; }
 can_spare_one() { ps_ status 2>/dev/null | grep -q 'survives [1-9]'; }
 but() { ps_ check-config | sed -n "/^replica $1:/d; s/^replica [0-9]*: clients \([^,]*\),.*/--server=\1/p"; }
-caught_up() { # ID, as the others see it
-  # shellcheck disable=SC2046
+caught_up() { # ID, as the others see it; shellcheck disable=SC2046
   ps_ status $(but "$1") 2>/dev/null | awk -v id="$1" '$1 == id && $4 == "up" && $6 == 0 { ok = 1 } END { exit !ok }'
 }
