@@ -121,9 +121,9 @@ fn understand(line: &str) -> Option<Said> {
             else {
                 return None;
             };
-            let events = 0;
+            let rest = Summary::default();
             let summary =
-                Summary { simulated, events, committed, acknowledged, reads, refused, unknown, histories, over_quota };
+                Summary { simulated, committed, acknowledged, reads, refused, unknown, histories, over_quota, ..rest };
             Some(Said::Ok(summary))
         }
         ["broken", seed, law, text] => {

@@ -38,14 +38,12 @@ pub fn steps(document: &str) -> Result<Vec<(usize, Step)>, String> {
                 return Err(format!("line {number}: a fenced block is an example here, and begins with {FENCE}"));
             }
             (inside, named) = (!inside, false);
-        } else if inside {
-            if let Some(step) = step(line).map_err(|why| format!("line {number}: {why}"))? {
-                named |= matches!(step, Step::Terminal(_));
-                if !named {
-                    return Err(format!("line {number}: whose terminal is it? The block begins with a # line"));
-                }
-                steps.push((number, step));
+        } else if inside && let Some(step) = step(line).map_err(|why| format!("line {number}: {why}"))? {
+            named |= matches!(step, Step::Terminal(_));
+            if !named {
+                return Err(format!("line {number}: whose terminal is it? The block begins with a # line"));
             }
+            steps.push((number, step));
         }
     }
     if inside { Err("the last block has no end".to_owned()) } else { Ok(steps) }

@@ -74,7 +74,8 @@ impl Host {
 
 fn draw_quota(rng: &mut Rng) -> Quota {
     let mut limit = |range: std::ops::Range<u64>| (rng.u8(..) < 100).then(|| rng.u64(range));
-    Quota { mailbox_messages: limit(3..30), mailbox_bytes: limit(10..120), accounts: limit(5..12) }
+    let (mailbox_messages, mailbox_bytes, accounts) = (limit(3..30), limit(10..120), limit(5..12));
+    Quota { mailbox_messages, mailbox_bytes, accounts, retention: limit(0..5) }
 }
 
 impl World {

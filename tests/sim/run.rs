@@ -29,6 +29,8 @@ pub struct Summary {
     pub histories: u64,
     /// Sends that found a mailbox full, and accounts too many.
     pub over_quota: u64,
+    /// Messages that went with the retention.
+    pub expired: u64,
 }
 
 impl Summary {
@@ -44,6 +46,7 @@ impl Summary {
             unknown: self.unknown + other.unknown,
             histories: self.histories + other.histories,
             over_quota: self.over_quota + other.over_quota,
+            expired: self.expired + other.expired,
         }
     }
 }
@@ -79,6 +82,7 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
         refused: requests.refused,
         unknown: requests.unknown,
         histories: world.judge.history.judged,
+        expired: world.judge.model.expired,
         over_quota: world.judge.model.refused_with("MAILBOX_FULL") + world.judge.model.refused_with("FORBIDDEN"),
     };
     world.note(|| format!("{summary:?}"));

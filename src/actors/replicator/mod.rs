@@ -8,6 +8,7 @@
 //! No handler waits for anything.
 
 mod duties;
+pub mod expiry;
 pub mod hub;
 pub mod presence;
 pub mod requests;
@@ -33,6 +34,7 @@ use super::store::{LogJob, StateJob};
 use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Term};
 use crate::machine;
 use crate::wire::{PeerLine, Presence};
+use expiry::Expiry;
 use hub::Hub;
 use presence::Online;
 use requests::Requests;
@@ -115,6 +117,7 @@ pub struct Replicator {
     marks_bytes: usize,
     marks_wait: Vec<(SessionId, Slot)>,
     marks_since: Option<Instant>,
+    expiry: Expiry,
     /// Batches on their way to the disk, and since when.
     storing: Storing,
     disk_full: bool,
@@ -162,6 +165,7 @@ impl Replicator {
             marks_bytes: 0,
             marks_wait: Vec::new(),
             marks_since: None,
+            expiry: Expiry::new(expiry::PAUSE),
             storing: Storing::default(),
             disk_full: false,
             sent_to: None,
@@ -364,6 +368,7 @@ impl Replicator {
         let now = Instant::now();
         self.refuse_expired(now);
         self.tell_of_quorum(now);
+        self.expire(now);
         self.go_on_stopping(now, ctx);
         self.stir(ctx);
         ctx.run_later(SWEEP_INTERVAL, Self::sweep);

@@ -4,7 +4,7 @@
 //! a read at any index must show. The requests that clients make carry their number (`m17` as a text, `a17` as an ack's
 //! key, `e17` as an erase's, `$sim$17` as a password's hash), so that each effect is told from every other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use plainsong::consensus::{Body, Entry, Index};
 
@@ -29,6 +29,7 @@ pub enum Res {
     PasswordSet,
     Acked(u64),
     Marked,
+    Expired { messages: u64, more: bool },
     Refused(&'static str),
 }
 
@@ -43,6 +44,9 @@ impl Res {
             }
             (Res::Erased(mine), chat::Outcome::Erased(count)) => mine == count,
             (Res::PasswordSet, chat::Outcome::PasswordSet) => true,
+            (Res::Expired { messages: mine, more: on }, chat::Outcome::Expired { messages, more }) => {
+                (*mine, *on) == (*messages, *more)
+            }
             (Res::Acked(mine), chat::Outcome::Acked(id)) => *mine == id.0,
             (Res::Refused(code), chat::Outcome::Refused(refusal)) => refusal.code.to_string() == *code,
             _ => false,
@@ -103,6 +107,12 @@ pub struct Model {
     streams: BTreeMap<String, (u64, u64)>,
     living: BTreeMap<String, u64>,
     owners: BTreeMap<u64, Owner>,
+    /// Of marks under a retention: when each was made, and of which account it delivered which ids.
+    deliveries: VecDeque<(u64, u64, u64, u64)>,
+    /// So many messages went with the retention.
+    pub expired: u64,
+    /// The time of the entry that is looked at.
+    time: u64,
 }
 
 impl Model {
@@ -128,6 +138,7 @@ impl Model {
             Body::Noop | Body::Founding(_) | Body::Membership(_) => Fate::Nothing,
             Body::Command(bytes) => {
                 let line = std::str::from_utf8(bytes).expect("clients of this simulation send text");
+                self.time = entry.time;
                 self.command(entry.index, line, &mut effect)
             }
         };
@@ -162,9 +173,12 @@ impl Model {
         if let Some(marks) = command.strip_prefix("|mark|") {
             for mark in marks.split(';').filter(|m| !m.is_empty()) {
                 let (account, ranges) = mark.split_once(':').expect("an account and ranges");
-                self.mark(account.parse().expect("a number"), ranges, index - 1, index);
+                self.mark(account.parse().expect("a number"), ranges, index - 1, (index, limits));
             }
             return Res::Marked;
+        }
+        if command == "|expire" {
+            return self.expire(index, limits);
         }
         let (speaker, request) = command.split_once('|').expect("a speaker");
         let (name, id) = speaker.rsplit_once('#').expect("name#id");
@@ -194,7 +208,7 @@ impl Model {
                 self.owners.get_mut(&id).expect("it lives").passwords.push((index, tag.to_owned()));
                 Res::PasswordSet
             }
-            Some(("9", ack)) => self.ack(index, id, key, ack, effect),
+            Some(("9", ack)) => self.ack((index, limits), id, key, ack, effect),
             _ => panic!("no such command: {command}"),
         };
         if let (Some(key), false) = (key, matches!(res, Res::Refused(_))) {
@@ -273,25 +287,56 @@ impl Model {
         Res::Erased(ids.len() as u64)
     }
 
-    fn ack(&mut self, index: u64, id: u64, key: Option<&str>, ack: &str, effect: &mut Option<usize>) -> Res {
+    fn ack(&mut self, at: (u64, &str), id: u64, key: Option<&str>, ack: &str, effect: &mut Option<usize>) -> Res {
         let (until, ranges) = ack.split_once('|').expect("an id and ranges");
         let until: u64 = until.parse().expect("a number");
         *effect = key.and_then(|k| k.strip_prefix('a')).and_then(|n| n.parse().ok());
-        self.mark(id, ranges, until.min(index - 1), index);
+        self.mark(id, ranges, until.min(at.0 - 1), at);
         Res::Acked(until)
     }
 
-    fn mark(&mut self, account: u64, ranges: &str, newest: u64, index: u64) {
+    fn mark(&mut self, account: u64, ranges: &str, newest: u64, (index, limits): (u64, &str)) {
         let Some(owner) = self.owners.get_mut(&account).filter(|o| o.deleted == NEVER) else { return };
         for range in ranges.split(',').filter(|r| !r.is_empty()) {
             let (from, to) = range.split_once('-').expect("from-to");
             let (from, to): (u64, u64) = (from.parse().expect("a number"), to.parse().expect("a number"));
-            for mail in owner.mail.iter_mut().filter(|m| m.delivered == NEVER) {
-                if (from..=to.min(newest)).contains(&mail.id) {
-                    mail.delivered = index;
-                }
+            let ids = from..=to.min(newest);
+            let waits = |m: &&mut Mail| m.delivered == NEVER && m.erased == NEVER && ids.contains(&m.id);
+            let marked = owner.mail.iter_mut().filter(waits).map(|mail| mail.delivered = index).count();
+            if marked > 0 && limit(limits, 'r').is_some() {
+                self.deliveries.push_back((self.time, account, *ids.start(), *ids.end()));
             }
         }
+    }
+
+    /// A step of the retention: of at most 64 deliveries, 16 messages each.
+    fn expire(&mut self, index: u64, limits: &str) -> Res {
+        let (mut gone, mut steps) = (0, 0);
+        while let Some(seconds) = limit(limits, 'r').filter(|_| steps < 64) {
+            let over = |at: u64| at + seconds as u64 * 1_000 <= self.time;
+            let Some((at, account, from, to)) = self.deliveries.pop_front_if(|first| over(first.0)) else { break };
+            steps += 1;
+            let lives = self.owners.get(&account).filter(|owner| owner.deleted == NEVER);
+            let seen =
+                lives.into_iter().flat_map(|o| &o.mail).filter(|m| m.erased == NEVER && m.id >= from && m.id <= to);
+            let page: Vec<u64> = seen.map(|mail| mail.id).take(16).collect();
+            for past in self.owners.values_mut().filter(|o| o.deleted == NEVER) {
+                past.past
+                    .iter_mut()
+                    .filter(|p| p.erased == NEVER && page.contains(&p.id))
+                    .for_each(|p| p.erased = index);
+                past.mail
+                    .iter_mut()
+                    .filter(|m| m.erased == NEVER && page.contains(&m.id))
+                    .for_each(|m| m.erased = index);
+            }
+            gone += page.len() as u64;
+            if let Some(last) = page.last().filter(|last| page.len() == 16 && **last < to) {
+                self.deliveries.push_front((at, account, last + 1, to));
+            }
+        }
+        self.expired += gone;
+        Res::Expired { messages: gone, more: steps == 64 }
     }
 
     // --- what a read at an index shows -------------------------------------------------------------------------
