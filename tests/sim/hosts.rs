@@ -8,6 +8,7 @@ use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, Node, Ru
 use plainsong::machine::{self, MachineStorage, MapMachine};
 
 use super::disk::Disk;
+use super::people::is_a_persons;
 use super::replica::{Mail, Replica};
 use super::stores::Stores;
 use super::world::{Event, MS, Time, World, id};
@@ -163,10 +164,11 @@ impl World {
             }
         }
         let sessions: Vec<_> = replica.sessions.keys().copied().collect();
-        for session in sessions {
+        for session in sessions.into_iter().filter(|session| !is_a_persons(*session)) {
             let (client, after) = (self.client_of(session), self.rng.u64(0..2 * MS));
             self.after(after, Event::Cut { client, session });
         }
+        self.host_leaves_people(host);
     }
 
     /// Brings the saved state on to an index between where it was and `applied`, from the entries on the disk.

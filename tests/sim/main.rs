@@ -77,3 +77,11 @@ fn first_broken() {
         println!("\nbroken|{seed}|{}|{}", broken.law, broken.text.replace('\n', " "));
     }
 }
+
+/// One seed, told: for looking into it.
+#[test]
+#[ignore = "prints one seed"]
+fn told() {
+    let seed = std::env::var("SIM_SEED").expect("SIM_SEED").parse().expect("a number");
+    run(seed, Trace::printed());
+}

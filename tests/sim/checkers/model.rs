@@ -4,7 +4,7 @@
 //! a read at any index must show. The requests that clients make carry their number (`m17` as a text, `a17` as an ack's
 //! key, `e17` as an erase's, `$sim$17` as a password's hash), so that each effect is told from every other.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use plainsong::consensus::{Body, Entry, Index};
 
@@ -65,6 +65,13 @@ pub struct Mail {
     erased: u64,
 }
 
+impl Mail {
+    /// It is neither delivered nor erased.
+    pub fn waits(&self) -> bool {
+        self.delivered == NEVER && self.erased == NEVER
+    }
+}
+
 /// One message that an account sent or got.
 #[derive(Clone, Debug)]
 pub struct Past {
@@ -109,6 +116,10 @@ pub struct Model {
     owners: BTreeMap<u64, Owner>,
     /// Of marks under a retention: when each was made, and of which account it delivered which ids.
     deliveries: VecDeque<(u64, u64, u64, u64)>,
+    /// To which account each message went.
+    recipients: HashMap<u64, u64>,
+    /// What marks delivered since somebody last looked.
+    marked: Vec<u64>,
     /// So many messages went with the retention.
     pub expired: u64,
     /// The time of the entry that is looked at.
@@ -270,6 +281,7 @@ impl Model {
         }
         let owner = self.owners.get_mut(&recipient).expect("it lives");
         *effect = text.strip_prefix('m').and_then(|n| n.parse().ok());
+        self.recipients.insert(index, recipient);
         owner.mail.push(Mail { id: index, text: text.to_owned(), delivered: NEVER, erased: NEVER });
         Res::Sent { id: index, online }
     }
@@ -302,8 +314,12 @@ impl Model {
             let (from, to): (u64, u64) = (from.parse().expect("a number"), to.parse().expect("a number"));
             let ids = from..=to.min(newest);
             let waits = |m: &&mut Mail| m.delivered == NEVER && m.erased == NEVER && ids.contains(&m.id);
-            let marked = owner.mail.iter_mut().filter(waits).map(|mail| mail.delivered = index).count();
-            if marked > 0 && limit(limits, 'r').is_some() {
+            let before = self.marked.len();
+            for mail in owner.mail.iter_mut().filter(waits) {
+                mail.delivered = index;
+                self.marked.push(mail.id);
+            }
+            if self.marked.len() > before && limit(limits, 'r').is_some() {
                 self.deliveries.push_back((self.time, account, *ids.start(), *ids.end()));
             }
         }
@@ -386,6 +402,61 @@ impl Model {
     pub fn after(&self, account: u64, id: u64) -> Option<&Mail> {
         let mail = &self.owners.get(&account)?.mail;
         mail.get(mail.partition_point(|m| m.id <= id))
+    }
+
+    /// What was marked since this was last asked.
+    pub fn take_marked(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.marked)
+    }
+
+    /// The account that a message went to, and the message.
+    pub fn mail(&self, id: u64) -> Option<(u64, &Mail)> {
+        let account = *self.recipients.get(&id)?;
+        let mail = &self.owners[&account].mail;
+        Some((account, &mail[mail.binary_search_by_key(&id, |mail| mail.id).ok()?]))
+    }
+
+    /// All messages, of accounts that live or lived.
+    pub fn all_mail(&self) -> impl Iterator<Item = &Mail> {
+        self.owners.values().flat_map(|owner| &owner.mail)
+    }
+
+    /// The name that an account has or had.
+    pub fn name_of(&self, account: u64) -> &str {
+        &self.owners[&account].name
+    }
+
+    /// Whether the account is gone.
+    pub fn is_gone(&self, account: u64) -> bool {
+        self.owners[&account].deleted != NEVER
+    }
+
+    /// How many messages waited for an account, at every index from one to another.
+    pub fn waited(&self, account: u64, from: Index, to: Index) -> BTreeSet<usize> {
+        let mut changes: BTreeMap<u64, i64> = BTreeMap::new();
+        let mut count = 0;
+        let Some(owner) = self.owners.get(&account) else { return BTreeSet::new() };
+        for mail in &owner.mail {
+            for (at, change) in [(mail.id, 1), (mail.delivered.min(mail.erased), -1)] {
+                if at <= from.0 {
+                    count += change;
+                } else {
+                    *changes.entry(at).or_default() += change;
+                }
+            }
+        }
+        let after = changes.range(..=to.0).scan(count, |count, (_, change)| {
+            *count += change;
+            Some(*count)
+        });
+        let all = std::iter::once(count).chain(after);
+        all.map(|count| usize::try_from(count).expect("what waits no more had waited")).collect()
+    }
+
+    /// Every account of the name that lived at some time from one index to another.
+    pub fn accounts_between(&self, name: &str, from: Index, to: Index) -> Vec<u64> {
+        let lived = |(id, owner): (&u64, &Owner)| (owner.name == name && owner.deleted > from.0).then_some(*id);
+        self.owners.range(..=to.0).filter_map(lived).collect()
     }
 
     /// Every account that lives after all that is committed.
