@@ -397,6 +397,9 @@ fn join_within(arbiter: Arbiter, limit: Duration) {
     }
 }
 
+/// Of `retention_days`.
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
+
 /// What a leader stamps on entries.
 fn quota(limits: &Limits) -> chat::Quota {
     let limit = |max: u64| (max > 0).then_some(max);
@@ -404,6 +407,7 @@ fn quota(limits: &Limits) -> chat::Quota {
         mailbox_messages: limit(limits.mailbox_messages),
         mailbox_bytes: limit(limits.mailbox_bytes),
         accounts: limit(limits.accounts),
+        retention: limit(u64::from(limits.retention_days) * SECONDS_A_DAY),
     }
 }
 

@@ -108,6 +108,8 @@ pub struct Limits {
     pub mailbox_bytes: u64,
     /// The most accounts; 0: any number.
     pub accounts: u64,
+    /// A message goes so many days after its delivery; 0: never.
+    pub retention_days: u32,
 }
 
 /// Rules for accounts.
@@ -155,6 +157,7 @@ impl Default for Limits {
             mailbox_messages: 0,
             mailbox_bytes: 0,
             accounts: 0,
+            retention_days: 0,
         }
     }
 }

@@ -128,7 +128,8 @@ fn extreme_limits_work() {
     let most = u32::MAX;
     let cluster = limited(&format!(
         "line_bytes: 1048576, list: {most}, connections: {most}, connections_per_address: {most}, \
-         requests_per_second: {most}, idle_seconds: {most}, mailbox_messages: {max}, mailbox_bytes: {max}, accounts: {max}",
+         requests_per_second: {most}, idle_seconds: {most}, mailbox_messages: {max}, mailbox_bytes: {max}, accounts: {max}, \
+         retention_days: {most}",
         max = u64::MAX
     ));
     let mut ann = Person::new(&cluster, 1, "ann");

@@ -8,6 +8,7 @@ use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, Node, Ru
 use plainsong::machine::{self, MachineStorage, MapMachine};
 
 use super::disk::Disk;
+use super::people::is_a_persons;
 use super::replica::{Mail, Replica};
 use super::stores::Stores;
 use super::style::Style;
@@ -75,7 +76,8 @@ impl Host {
 
 fn draw_quota(rng: &mut Rng) -> Quota {
     let mut limit = |range: std::ops::Range<u64>| (rng.u8(..) < 100).then(|| rng.u64(range));
-    Quota { mailbox_messages: limit(3..30), mailbox_bytes: limit(10..120), accounts: limit(5..12) }
+    let (mailbox_messages, mailbox_bytes, accounts) = (limit(3..30), limit(10..120), limit(5..12));
+    Quota { mailbox_messages, mailbox_bytes, accounts, retention: limit(0..5) }
 }
 
 impl World {
@@ -163,10 +165,11 @@ impl World {
             }
         }
         let sessions: Vec<_> = replica.sessions.keys().copied().collect();
-        for session in sessions {
+        for session in sessions.into_iter().filter(|session| !is_a_persons(*session)) {
             let (client, after) = (self.client_of(session), self.rng.u64(0..2 * MS));
             self.after(after, Event::Cut { client, session });
         }
+        self.host_leaves_people(host);
     }
 
     /// Brings the saved state on to an index between where it was and `applied`, from the entries on the disk.

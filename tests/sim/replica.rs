@@ -13,6 +13,7 @@ use plainsong::actors::election::timers::Timers;
 use plainsong::actors::internal::{FromElection, FromLog};
 use plainsong::actors::messages::{Ask, News, SessionId, Slot};
 use plainsong::actors::replicator::clocks::Clocks;
+use plainsong::actors::replicator::expiry::Expiry;
 use plainsong::actors::replicator::presence::Online;
 use plainsong::actors::replicator::requests::Requests;
 use plainsong::actors::replicator::storing::Storing;
@@ -30,6 +31,8 @@ use super::heart::Heart;
 pub const ELECTION_MIN: Duration = Duration::from_millis(250);
 pub const ELECTION_MAX: Duration = Duration::from_millis(500);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(3_000);
+/// Short beside the retentions of these worlds, which are seconds.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(400);
 const ORIGIN_BYTES_MAX: usize = 16 << 20;
 const FORWARD_BYTES_MAX: usize = 1 << 20;
 const HEARD_INTERVAL: Duration = Duration::from_millis(10);
@@ -131,6 +134,7 @@ pub struct Replica {
     pub marks: BTreeMap<AccountId, Vec<IdRange>>,
     pub marks_wait: Vec<(SessionId, Slot)>,
     pub marks_since: Option<Instant>,
+    pub expiry: Expiry,
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
     pub storing: Storing,
     pub handed: Index,
@@ -170,6 +174,7 @@ impl Replica {
             marks: BTreeMap::new(),
             marks_wait: Vec::new(),
             marks_since: None,
+            expiry: Expiry::new(EXPIRY_PAUSE),
             to_peers: BTreeMap::new(),
             storing: Storing::default(),
             sent_to: None,
@@ -230,6 +235,7 @@ impl Replica {
             Mail::Sweep => {
                 self.refuse_expired();
                 self.tell_clock();
+                self.expire();
             }
             Mail::HandOver => self.step(Input::HandOver),
         }

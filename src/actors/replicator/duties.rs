@@ -179,6 +179,7 @@ impl Replicator {
                     Some(Waiter::Session(session, slot)) => {
                         self.hub.answer_write(session, slot, Ok(Done::Outcome(outcome)));
                     }
+                    Some(Waiter::Expiry) => self.expiry.ended(Instant::now(), Some(&outcome)),
                     Some(Waiter::Marks(waiters)) => {
                         for (session, slot) in waiters {
                             self.hub.answer(session, slot, Ok(Done::Outcome(outcome.clone())));

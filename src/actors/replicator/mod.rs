@@ -9,17 +9,19 @@
 
 pub mod clocks;
 mod duties;
+pub mod expiry;
 pub mod hub;
 pub mod presence;
 pub mod requests;
 mod sessions;
+mod stamps;
 pub mod storing;
 pub mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 use bytes::{Bytes, BytesMut};
@@ -35,6 +37,7 @@ use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role
 use crate::machine;
 use crate::wire::{PeerLine, Presence};
 use clocks::Clocks;
+use expiry::Expiry;
 use hub::Hub;
 use presence::Online;
 use requests::Requests;
@@ -118,6 +121,7 @@ pub struct Replicator {
     marks_bytes: usize,
     marks_wait: Vec<(SessionId, Slot)>,
     marks_since: Option<Instant>,
+    expiry: Expiry,
     /// Batches on their way to the disk, and since when.
     storing: Storing,
     /// The last entry handed to the state.
@@ -165,6 +169,7 @@ impl Replicator {
             marks_bytes: 0,
             marks_wait: Vec::new(),
             marks_since: None,
+            expiry: Expiry::new(expiry::PAUSE),
             storing: Storing::default(),
             sent_to: None,
             heard_leader: false,
@@ -178,10 +183,6 @@ impl Replicator {
             stopping: None,
             settings,
         }
-    }
-
-    fn step(&mut self, input: Input) {
-        self.node.step(self.clocks.agreed(wall_clock(), Instant::now()), input);
     }
 
     /// Asks for a turn: after the whole mailbox, or now, if much has come already.
@@ -367,27 +368,10 @@ impl Replicator {
         self.refuse_expired(now);
         self.tell_of_quorum(now);
         self.compare_clocks(now);
+        self.expire(now);
         self.go_on_stopping(now, ctx);
         self.stir(ctx);
         ctx.run_later(SWEEP_INTERVAL, Self::sweep);
-    }
-
-    fn compare_clocks(&mut self, now: Instant) {
-        let own = wall_clock();
-        if self.clocks.is_due(now) {
-            for id in self.view.linked() {
-                self.say(id, PeerLine::Clock(own));
-            }
-        }
-        match self.clocks.news(own, now) {
-            None => {}
-            Some(0) => log::info!("this machine's clock agrees with most of the others again"),
-            Some(off) => log::warn!(
-                "this machine's clock is {} s {} most of the others: set it; messages are stamped by theirs",
-                off.unsigned_abs() / 1000,
-                if off > 0 { "ahead of" } else { "behind" }
-            ),
-        }
     }
 
     /// A disk that has not answered for longer than an election takes: somebody else should lead.
@@ -432,11 +416,6 @@ impl Replicator {
             let _ = outlets.ending.send(ending);
         }
     }
-}
-
-fn wall_clock() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Replicator → itself: the mailbox is empty.
@@ -487,7 +466,7 @@ impl Handler<FromPeer> for Replicator {
                 self.view.link_up(id, now);
                 // What was meant for an earlier link is void, and a link begins with who is online.
                 self.to_peers.remove(&id);
-                self.say(id, PeerLine::Clock(wall_clock()));
+                self.say(id, PeerLine::Clock(stamps::wall_clock()));
                 for news in self.online.all_here() {
                     self.say(id, PeerLine::Presence(news));
                 }

@@ -2,8 +2,8 @@
 
 use chat::limits::MESSAGE_ID_MAX;
 use chat::{
-    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Storage,
-    Text,
+    Account, AccountId, Delivery, HistoryPage, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, PasswordHash,
+    Storage, Text,
 };
 use rusqlite::{Connection, params};
 
@@ -268,6 +268,21 @@ impl Storage for StateStore {
             self.conn.prepare_cached(sql)?.execute(params![Num(account.0), Num::bound(beyond)])?;
         }
         living.count(|row| row.keys = row.keys + u64::from(!known) - beyond);
+        Ok(())
+    }
+
+    fn insert_delivery(&mut self, delivery: &Delivery) -> Result<(), StorageError> {
+        self.assert_open();
+        rows::insert_delivery(&self.conn, delivery)
+    }
+
+    fn oldest_delivery(&self) -> Result<Option<Delivery>, StorageError> {
+        rows::oldest_delivery(&self.conn)
+    }
+
+    fn remove_delivery(&mut self, at: u64, n: u64) -> Result<(), StorageError> {
+        self.assert_open();
+        self.conn.prepare_cached("DELETE FROM deliveries WHERE at = ?1 AND n = ?2")?.execute([Num(at), Num(n)])?;
         Ok(())
     }
 }

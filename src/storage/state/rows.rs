@@ -10,7 +10,7 @@
 //! lead to; one that leads nowhere any more can be missed, and one of `talks` can lead to a message of the same view with
 //! somebody else.
 
-use chat::{Account, AccountId, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Text};
+use chat::{Account, AccountId, Delivery, IdRange, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Text};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::fresh;
@@ -275,6 +275,40 @@ pub(super) fn insert_key(
     let sql = "INSERT OR REPLACE INTO keys (account, key, at, request, outcome, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let crc = key_crc(account, key, at, memory.request, &memory.outcome);
     let row = params![Num(account.0), key, Num(at), Bits(memory.request), memory.outcome, crc];
+    conn.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
+// --- deliveries ----------------------------------------------------------------------------------------------
+
+fn delivery_crc(delivery: &Delivery) -> u32 {
+    let Delivery { at, n, time, account, range } = delivery;
+    crc(&[*at, *n, time.0, account.0, range.from.0, range.to.0], &[])
+}
+
+/// The one with the least key.
+pub(super) fn oldest_delivery(conn: &Connection) -> Result<Option<Delivery>, StorageError> {
+    let sql = "SELECT at, n, time, account, first, last, crc FROM deliveries ORDER BY at, n LIMIT 1";
+    let found = conn.prepare_cached(sql)?.query_row([], |row| {
+        let range = IdRange::new(MessageId(number(row, 4)?), MessageId(number(row, 5)?));
+        let (time, account) = (Millis(number(row, 2)?), AccountId(number(row, 3)?));
+        Ok((Delivery { at: number(row, 0)?, n: number(row, 1)?, time, account, range }, row.get::<_, u32>(6)?))
+    });
+    match cells(found.optional(), "a delivery")? {
+        Some((delivery, stored)) if stored != delivery_crc(&delivery) => {
+            Err(damaged(format!("the checksum of a delivery to account {} does not match", delivery.account)))
+        }
+        found => Ok(found.map(|(delivery, _)| delivery)),
+    }
+}
+
+/// Remembers a delivery, in place of the one with its key.
+pub(super) fn insert_delivery(conn: &Connection, delivery: &Delivery) -> Result<(), StorageError> {
+    let sql = "INSERT OR REPLACE INTO deliveries (at, n, time, account, first, last, crc)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let Delivery { at, n, time, account, range } = delivery;
+    let (first, last) = (Num(range.from.0), Num(range.to.0));
+    let row = params![Num(*at), Num(*n), Num(time.0), Num(account.0), first, last, delivery_crc(delivery)];
     conn.prepare_cached(sql)?.execute(row)?;
     Ok(())
 }

@@ -18,7 +18,7 @@ use super::young::Filed;
 pub(super) const FILE: &str = STATE;
 
 /// Version of the tables. The state is derived: another version is rebuilt from the log, not migrated.
-const SCHEMA: u64 = 4;
+const SCHEMA: u64 = 5;
 
 /// - `accounts.undelivered` and `accounts.keys` count rows of `inbox` and `keys`, `accounts.undelivered_bytes` the texts of
 ///   the former, so that a login and a limited `send` need not. `meta.accounts` counts accounts that live.
@@ -31,6 +31,7 @@ const SCHEMA: u64 = 4;
 /// - `messages.waiting` says whether a message is undelivered while it is young (above `meta.filed_to`); later, its row
 ///   in `inbox` says so. See [`super::young`], also for the other numbers of `meta`.
 /// - `crc` stands over all other columns of its row, `meta.crc` also over all `streams`. See [`super::rows`].
+/// - `deliveries` says what was delivered when, while a retention is in force ([`chat::Delivery`]).
 /// - `purges` lists accounts that are gone and whose rows are still to be taken away.
 const TABLES: &str = "
     CREATE TABLE meta (
@@ -62,6 +63,9 @@ const TABLES: &str = "
         account INTEGER NOT NULL, key TEXT NOT NULL, at INTEGER NOT NULL, request INTEGER NOT NULL,
         outcome TEXT NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (account, key)) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX keys_by_age ON keys (account, at);
+    CREATE TABLE deliveries (
+        at INTEGER NOT NULL, n INTEGER NOT NULL, time INTEGER NOT NULL, account INTEGER NOT NULL,
+        first INTEGER NOT NULL, last INTEGER NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (at, n)) STRICT, WITHOUT ROWID;
     CREATE TABLE purges (account INTEGER PRIMARY KEY) STRICT;
 ";
 

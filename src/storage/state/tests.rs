@@ -113,7 +113,7 @@ impl Script {
             1 => Body::Command(Bytes::from_static(b"\xffno payload")),
             _ => Body::Command(self.payload(model)),
         };
-        Entry { index, term: Term(1 + index.0 / 100), time: 1_700_000_000_000 + index.0 * 7, body }
+        Entry { index, term: Term(1 + index.0 / 100), time: 1_700_000_000_000 + index.0 * 50, body }
     }
 
     fn payload(&mut self, model: &MapMachine) -> Bytes {
@@ -133,6 +133,7 @@ impl Script {
             mailbox_messages: limit(60, &mut self.rng),
             mailbox_bytes: limit(4_000, &mut self.rng),
             accounts: limit(40, &mut self.rng),
+            retention: self.rng.bool().then(|| self.rng.u64(..3)),
         };
         let online = self.rng.bool();
         payload::stamp(&payload, quota, |_| online)
@@ -158,7 +159,8 @@ impl Script {
                 let text = Text::new(&format!("text {}|é", self.rng.u16(..))).expect("a text");
                 Command::Send { speaker, key, to: self.name(), text }
             }
-            75..90 => {
+            75..77 => Command::Expire,
+            77..90 => {
                 Command::Ack { speaker, key, id: MessageId(self.rng.u64(..=newest)), ranges: self.ranges(newest) }
             }
             _ => {
@@ -203,13 +205,18 @@ impl Script {
 }
 
 /// Applies to both, and compares everything that comes of it.
-fn apply_both(model: &mut MapMachine, state: &mut StateStore, entry: &Entry) {
+/// Gives how many messages went with the retention.
+fn apply_both(model: &mut MapMachine, state: &mut StateStore, entry: &Entry) -> u64 {
     let (mut expected, mut found) = (Vec::<Effect>::new(), Vec::new());
     let should = apply(model, entry, &mut expected).expect("a map does not fail");
     let does = apply(state, entry, &mut found).expect("the state takes it");
     assert_eq!(does, should, "{entry:?}");
     assert_eq!(found, expected, "{entry:?}");
     assert_eq!(state.digest(), model.digest());
+    match does {
+        Applied::Done { outcome: chat::Outcome::Expired { messages, .. }, .. } => messages,
+        _ => 0,
+    }
 }
 
 /// Compares everything that can be asked.
@@ -219,6 +226,8 @@ fn compare(model: &MapMachine, state: &StateStore) {
         let should = chat::answer(model, &query).expect("a map does not fail");
         assert_eq!(chat::answer(state, &query).expect("the state answers"), should, "{query:?}");
     };
+    let deliveries = (model.oldest_delivery().expect("a map does not fail"), state.oldest_delivery());
+    assert_eq!(deliveries.1.expect("the state answers"), deliveries.0);
     same(Query::List { regex: None, after: None, limit: 3 });
     same(Query::List { regex: None, after: Some(name("bob")), limit: 100 });
     let middle = MessageId(model.applied().0 / 2);
@@ -255,8 +264,8 @@ fn compare(model: &MapMachine, state: &StateStore) {
 #[test]
 fn at_random_it_is_the_state_in_memory() {
     // Rollbacks and reopens that found rows of one generation in both places: the tables, and the memory.
-    let (mut rolled_back, mut reopened) = (0, 0);
-    for seed in 0..12 {
+    let (mut rolled_back, mut reopened, mut expired) = (0, 0, 0);
+    for seed in 0..22 {
         let dir = dir();
         let mut script = Script::new(seed);
         let mut model = MapMachine::new();
@@ -267,7 +276,7 @@ fn at_random_it_is_the_state_in_memory() {
             state.begin().expect("it begins");
             for _ in 0..script.rng.u8(1..20) {
                 let entry = script.entry(&model);
-                apply_both(&mut model, &mut state, &entry);
+                expired += apply_both(&mut model, &mut state, &entry);
                 done += 1;
             }
             if script.rng.u8(..4) == 0 {
@@ -294,6 +303,7 @@ fn at_random_it_is_the_state_in_memory() {
         compare(&model, &state);
         assert_tidy(&state);
     }
+    assert!(expired > 30, "{expired} messages went with the retention");
     assert!(rolled_back > 5 && reopened > 5, "{rolled_back} and {reopened} in the middle of filing");
 }
 
