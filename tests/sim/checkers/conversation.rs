@@ -26,7 +26,8 @@ impl Asked {
     }
 
     fn words(&self) -> Vec<&str> {
-        let line = self.line.strip_prefix('@').and_then(|keyed| keyed.split_once('|')).map_or(&self.line[..], |it| it.1);
+        let line =
+            self.line.strip_prefix('@').and_then(|keyed| keyed.split_once('|')).map_or(&self.line[..], |it| it.1);
         line.splitn(3, '|').collect()
     }
 }
@@ -297,7 +298,12 @@ impl Conversation {
         let waiting: usize = rest.last().and_then(|count| count.parse().ok()).expect("a count");
         if let [account] = found[..] {
             let ever = model.waited(account, asked.floor, committed).contains(&waiting);
-            ensure!(Linearizable, ever, "{name} is told of {waiting} messages, from {} to {committed} never", asked.floor);
+            ensure!(
+                Linearizable,
+                ever,
+                "{name} is told of {waiting} messages, from {} to {committed} never",
+                asked.floor
+            );
         }
         self.speaks(found);
     }
@@ -327,7 +333,11 @@ impl Conversation {
         if left == 0 && asked.words().len() == 1 && !model.is_gone(account) {
             let missing = |mail: &&super::model::Mail| mail.waits() && !self.shown.contains(&(account, mail.id));
             let missed = model.received(account, asked.floor).find(missing);
-            ensure!(Delivery, missed.is_none(), "{missed:?} waits for {account}, and this connection is told of nothing more");
+            ensure!(
+                Delivery,
+                missed.is_none(),
+                "{missed:?} waits for {account}, and this connection is told of nothing more"
+            );
         }
     }
 }
