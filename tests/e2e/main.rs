@@ -20,6 +20,7 @@ mod ops;
 mod outages;
 mod page;
 mod past;
+mod presence;
 mod processes;
 mod robustness;
 mod slow_readers;

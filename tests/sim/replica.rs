@@ -303,7 +303,8 @@ impl Replica {
 
     fn propose(&mut self, payloads: Vec<Bytes>) {
         let quota = self.quota;
-        let stamp = |payload: Bytes| machine::payload::stamp(&payload, quota, |name| self.online.is_online(name));
+        let online = |name: &str| self.online.is_online(name, |id| self.view.is_silent(id));
+        let stamp = |payload: Bytes| machine::payload::stamp(&payload, quota, online);
         let stamped = payloads.into_iter().map(stamp).collect();
         self.step(Input::Propose(stamped));
     }

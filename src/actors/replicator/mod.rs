@@ -269,7 +269,7 @@ impl Replicator {
         let bytes = payloads.iter().map(|payload| payload.len() + quota.text_bytes()).sum();
         // One block for all of them: they are stored, sent, applied and forgotten together.
         let mut block = BytesMut::with_capacity(bytes);
-        let online = |name: &str| self.online.is_online(name);
+        let online = |name: &str| self.online.is_online(name, |id| self.view.is_silent(id));
         let stamped = payloads
             .into_iter()
             .map(|payload| {

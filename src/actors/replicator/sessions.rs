@@ -86,7 +86,7 @@ impl Replicator {
                 self.hub.answer(session, slot, Ok(Done::Status(Arc::new(status))));
             }
             What::Who { after, limit } => {
-                let names = self.online.names(after.as_ref(), limit);
+                let names = self.online.names(after.as_ref(), limit, |id| self.view.is_silent(id));
                 self.hub.answer(session, slot, Ok(Done::Who(names)));
             }
         }

@@ -19,6 +19,8 @@ pub struct View {
     linked: BTreeSet<ReplicaId>,
     /// Who answers pulses, as this replica's own Heartbeat sees it.
     living: BTreeSet<ReplicaId>,
+    /// Who did, and does not, though its data link stands. One that has just linked is not known to answer, but not silent.
+    silent: BTreeSet<ReplicaId>,
     /// What the leader spread last (on a follower), or the followers reported (on the leader).
     news: BTreeMap<ReplicaId, PeerNews>,
     /// When each other replica was heard of last.
@@ -40,6 +42,7 @@ impl View {
             voters: Vec::new(),
             linked: BTreeSet::new(),
             living: BTreeSet::new(),
+            silent: BTreeSet::new(),
             news: BTreeMap::new(),
             heard: BTreeMap::new(),
             contact_lost: Some(now),
@@ -62,6 +65,7 @@ impl View {
     /// A data link came up.
     pub fn link_up(&mut self, id: ReplicaId, now: Instant) {
         self.linked.insert(id);
+        self.silent.remove(&id);
         self.heard(id, now);
         self.contact_changed(now);
     }
@@ -69,6 +73,7 @@ impl View {
     /// A data link ended.
     pub fn link_down(&mut self, id: ReplicaId, now: Instant) {
         self.linked.remove(&id);
+        self.silent.remove(&id);
         self.heard.remove(&id);
         self.contact_changed(now);
     }
@@ -85,6 +90,9 @@ impl View {
 
     /// Who answers pulses.
     pub fn living(&mut self, living: BTreeSet<ReplicaId>) {
+        let linked = self.living.difference(&living).filter(|id| self.linked.contains(*id));
+        self.silent.extend(linked);
+        self.silent.retain(|id| !living.contains(id));
         self.living = living;
     }
 
@@ -175,6 +183,14 @@ impl View {
             self.addresses.keys().copied().collect()
         } else {
             self.voters.iter().map(|m| m.id).collect()
+        }
+    }
+
+    /// Whether a replica hangs, as far as is known here: a leader asks for pulses itself, others hear it of the leader.
+    pub fn is_silent(&self, id: ReplicaId) -> bool {
+        match self.contact() {
+            Some(leader) if leader != self.me => self.news.get(&id).is_some_and(|news| !news.up),
+            _ => self.silent.contains(&id),
         }
     }
 
@@ -351,6 +367,26 @@ mod tests {
         assert_eq!(view.no_room(), None, "nobody knows any more");
         view.disk_full(true);
         assert!(view.no_room().is_some());
+    }
+
+    #[test]
+    fn who_is_linked_and_answers_no_more_is_silent_until_it_answers() {
+        let now = Instant::now();
+        let mut view = view(now);
+        let silent = |view: &View| [1, 3].map(|id| view.is_silent(ReplicaId(id)));
+        view.standing(Standing { role: Role::Leader, term: Term(4), leader: Some(ReplicaId(2)) }, now);
+        view.link_up(ReplicaId(1), now);
+        view.link_up(ReplicaId(3), now);
+        assert_eq!(silent(&view), [false, false], "nobody was asked yet");
+        view.living([1, 2, 3].map(ReplicaId).into());
+        view.living([1, 2].map(ReplicaId).into());
+        assert_eq!(silent(&view), [false, true]);
+        view.living([1, 2, 3].map(ReplicaId).into());
+        assert_eq!(silent(&view), [false, false], "it goes on");
+        view.living([2].map(ReplicaId).into());
+        view.link_down(ReplicaId(1), now);
+        view.link_up(ReplicaId(1), now);
+        assert_eq!(silent(&view), [false, true], "a new link is a new beginning");
     }
 
     #[test]
