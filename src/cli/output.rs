@@ -16,3 +16,8 @@ pub(super) fn unless_closed(result: io::Result<()>) -> io::Result<()> {
         other => other,
     }
 }
+
+/// Tells a person something, on standard error. With that closed there is nobody to tell.
+pub(super) fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "plainsong: {text}");
+}

@@ -15,6 +15,7 @@
 //! SQLite (WAL, `synchronous=FULL`) costs exactly one fsync a commit; about one in a few hundred also copies the
 //! write-ahead log into the file and pays one more.
 
+mod check;
 mod meta;
 mod reader;
 mod recover;
@@ -28,6 +29,7 @@ use crate::consensus::{Batch, Body, Entry, Index, Member, Run, Term};
 use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
 
+pub(super) use check::Checker;
 pub use reader::{LogOwner, LogReader, Scrubbed};
 pub(super) use recover::{open, peek};
 #[doc(hidden)]
