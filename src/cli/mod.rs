@@ -12,6 +12,8 @@ mod exit;
 pub mod log;
 mod output;
 mod progress;
+pub mod rebuild;
+pub mod recover;
 pub mod replay;
 pub mod status;
 mod supervised;
@@ -104,6 +106,14 @@ pub enum Command {
     /// Checks every row of a replica's files, and that the state is what the log gives; 65 if not
     #[command(after_help = "Example:\n  plainsong verify -i 1 && echo sound")]
     Verify(verify::VerifyArgs),
+    /// Makes the state of a stopped replica again from its log, or all of it from the other replicas
+    #[command(after_help = "Examples:\n  plainsong rebuild -i 1 --state\n  plainsong rebuild -i 1 --from-others\n\n\
+                            What is replaced is set aside, never deleted.")]
+    Rebuild(rebuild::RebuildArgs),
+    /// Founds the cluster anew from one stopped replica, when a majority of disks is lost for good
+    #[command(after_help = "Example:\n  plainsong recover --force -i 1\n\n\
+                            Choose the replica with the longest log: plainsong log -i 1 --tail 1")]
+    Recover(recover::RecoverArgs),
     /// Measures how fast the cluster acknowledges messages
     #[command(after_help = "Examples:\n  plainsong bench\n  plainsong bench -n 1 --duration 5\n  \
                             plainsong bench --failover --duration 60   (and kill a leader meanwhile)\n\n\
@@ -224,6 +234,8 @@ impl Command {
             Self::Log(_) => "log",
             Self::Replay(_) => "replay",
             Self::Verify(_) => "verify",
+            Self::Rebuild(_) => "rebuild",
+            Self::Recover(_) => "recover",
             Self::Bench(_) => "bench",
             Self::Drill(_) => "drill",
         }
@@ -248,6 +260,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Log(args) => log::run(&args, &file)?,
         Command::Replay(args) => replay::run(&args, &file)?,
         Command::Verify(args) => verify::run(&args, &file)?,
+        Command::Rebuild(args) => rebuild::run(&args, &file)?,
+        Command::Recover(args) => recover::run(&args, &file)?,
         Command::Bench(args) => bench::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
         Command::Drill(args) => {
             if !drill::run(&args)? {

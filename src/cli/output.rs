@@ -17,6 +17,11 @@ pub(super) fn unless_closed(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Tells a person several lines.
+pub(super) fn tell_lines(text: &str) {
+    text.lines().for_each(tell);
+}
+
 /// Tells a person something, on standard error. With that closed there is nobody to tell.
 pub(super) fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "plainsong: {text}");

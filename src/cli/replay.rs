@@ -54,7 +54,7 @@ pub fn run(args: &ReplayArgs, config: &Path) -> Result<(), ToolError> {
     };
     let summary = summary(&dir, &view)?;
     let Some(mailbox) = &args.mailbox else { return Ok(output::print(&summary)?) };
-    summary.lines().for_each(output::tell);
+    output::tell_lines(&summary);
     match print_mailbox(view.store(), mailbox, &mut BufWriter::new(io::stdout().lock())) {
         Err(ToolError::Output(error)) => Ok(output::unless_closed(Err(error))?),
         other => other,

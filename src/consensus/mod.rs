@@ -113,6 +113,7 @@ mod paper;
 mod progress;
 pub mod quorum;
 mod reads;
+mod refounding;
 mod ticket;
 mod types;
 
@@ -121,5 +122,6 @@ pub use frame::Frame;
 pub use log::Log;
 pub use node::Node;
 pub use origin::Origin;
+pub use refounding::{NotFounded, refound};
 pub use ticket::{DurableIndex, Tickets};
 pub use types::*;

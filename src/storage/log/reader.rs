@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::check::Checker;
 use super::{meta, rows};
-use crate::consensus::{Boot, Entry, HardState, Index, Member, Term};
+use crate::consensus::{Body, Boot, ClusterId, Entry, HardState, Index, Member, Term};
 use crate::storage::db;
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -57,6 +57,17 @@ impl LogReader {
         let meta = meta::load(&self.conn).map_err(|error| error.in_file(meta::FILE))?;
         let meta = meta.ok_or_else(|| StorageError::corrupt(meta::FILE, "it has no tables"))?;
         Ok(LogOwner { member: meta.me(), cluster: meta.cluster, boot: meta.boot, hard_state: meta.hard_state })
+    }
+
+    /// The id of its cluster, once it has one.
+    pub fn cluster(&self) -> Result<Option<ClusterId>, StorageError> {
+        let meta = meta::load(&self.conn).map_err(|error| error.in_file(meta::FILE))?;
+        let anew = meta.and_then(|meta| meta.cluster_id);
+        let first = self.read(Index(1), Index(1), 0)?.pop();
+        Ok(anew.or(first.and_then(|entry| match entry.body {
+            Body::Founding(record) => Some(record.cluster),
+            Body::Noop | Body::Command(_) | Body::Membership(_) => None,
+        })))
     }
 
     /// The first entry's index at this moment: 1, until old entries are cut off. 1 for an empty log.
