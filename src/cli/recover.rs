@@ -82,7 +82,7 @@ mod tests {
     use crate::machine::apply;
 
     fn args(dir: &Path) -> RecoverArgs {
-        let source = Source { dir: Some(dir.to_owned()), ..Source::default() };
+        let source = Source { folder: Some(dir.to_owned()), ..Source::default() };
         RecoverArgs { source, force: true, yes: true }
     }
 

@@ -14,21 +14,21 @@ use crate::storage::StorageError;
 #[derive(Args, Debug, Default)]
 pub struct Source {
     /// Which replica of the config
-    #[arg(short, long, value_name = "ID", required_unless_present = "dir")]
+    #[arg(short, long, value_name = "ID", required_unless_present = "folder")]
     pub id: Option<u16>,
     /// `--data`
     #[command(flatten)]
     pub data: DataArg,
     /// A replica's folder, instead of -i and the config
-    #[arg(value_name = "DIR", conflicts_with_all = ["id", "data"], value_hint = ValueHint::DirPath)]
-    pub dir: Option<PathBuf>,
+    #[arg(value_name = "DIR", conflicts_with_all = ["id", "dir"], value_hint = ValueHint::DirPath)]
+    pub folder: Option<PathBuf>,
 }
 
 impl Source {
     /// The replica's folder. One that has left the config may still have its files.
     pub(super) fn locate(&self, config: &Path) -> Result<PathBuf, ToolError> {
-        if let Some(dir) = &self.dir {
-            return Ok(dir.clone());
+        if let Some(folder) = &self.folder {
+            return Ok(folder.clone());
         }
         let id = self.id.expect("the command line has one of the two");
         let config = load(config, &self.data)?;

@@ -209,7 +209,7 @@ mod tests {
     const TIME: u64 = 1_763_717_400_125;
 
     fn args(dir: &Path) -> LogArgs {
-        let source = Source { dir: Some(dir.to_owned()), ..Source::default() };
+        let source = Source { folder: Some(dir.to_owned()), ..Source::default() };
         LogArgs { source, filter: Filter::default(), tail: None, follow: false }
     }
 
@@ -226,7 +226,7 @@ mod tests {
 
     fn indexes(args: &LogArgs) -> Vec<u64> {
         let mut text = Vec::new();
-        print_log(args.source.dir.as_ref().expect("named"), args, &mut text).expect("read beside its writer");
+        print_log(args.source.folder.as_ref().expect("named"), args, &mut text).expect("read beside its writer");
         let text = String::from_utf8(text).expect("text");
         text.lines().map(|line| line.split('|').next().expect("a field").parse().expect("an index")).collect()
     }

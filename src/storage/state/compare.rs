@@ -12,8 +12,6 @@ use rusqlite::{Row, Rows};
 
 use super::rows::{self, ACCOUNT, FROM_RECIPIENT, FROM_SENDER, MESSAGE};
 use super::{StateStore, young};
-#[cfg(test)]
-use crate::machine::MachineStorage as _;
 use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
 
@@ -266,9 +264,87 @@ impl<'r, T: Ord, R: Fn(&Side<'_>, &Row<'_>) -> Result<Option<T>, StorageError>> 
     }
 }
 
-/// That a state which should be equal is equal, in tests of the state itself.
 #[cfg(test)]
-pub(super) fn assert_equal(left: &StateStore, right: &StateStore) {
-    assert_eq!(left.applied(), right.applied());
-    assert_eq!(first_difference(left, right).expect("both read"), None);
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::consensus::{Body, Boot, Entry, Incarnation, Index, Member, ReplicaId, Term};
+    use crate::machine::{self, Origin, payload};
+    use crate::storage::state::young::Pace;
+
+    const ME: Member = Member { id: ReplicaId(1), incarnation: Incarnation(0xa) };
+
+    /// Accounts 1 to 4, of which 4 goes; mail among them, some of it delivered or erased.
+    fn entries() -> Vec<Entry> {
+        let mut commands: Vec<String> = (1..=4).map(|n| format!("|1|user{n}")).collect();
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..200 {
+            let (from, to) = (random.u64(1..=4), random.u64(1..=4));
+            commands.push(format!("user{from}#{from}|5|user{to}|text {}", commands.len()));
+        }
+        commands.extend(["user1#1|@k|5|user2|keyed".to_owned(), "user4#4|4".to_owned(), "|mark|1:1-80;2:9-30".to_owned()]);
+        commands.extend((5..60).map(|id| format!("user{}#{}|8|{id}", id % 3 + 1, id % 3 + 1)));
+        let entry = |(command, n): (String, u64)| {
+            let origin = Origin { member: ME, boot: Boot(1), n };
+            let body = Body::Command(payload::encode(origin, &command).freeze());
+            Entry { index: Index(n), term: Term(1), time: n, body }
+        };
+        commands.into_iter().zip(1..).map(entry).collect()
+    }
+
+    /// The same entries, with so many to a commit, and so many messages young.
+    fn state(dir: &Path, per_commit: usize, young: usize) -> StateStore {
+        let mut state = StateStore::open(dir, ME, "choir").expect("a new state");
+        state.young.pace = Pace { messages_max: young, rows_min: 3 };
+        for entries in entries().chunks(per_commit) {
+            state.begin().expect("begins");
+            for entry in entries {
+                machine::apply(&mut state, entry, &mut Vec::new()).expect("applies");
+            }
+            state.commit().expect("commits");
+        }
+        state
+    }
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary folder")
+    }
+
+    #[test]
+    fn equal_entries_make_equal_states_however_they_were_committed() {
+        let (one, other) = (folder(), folder());
+        let right = state(one.path(), 1_000, 1 << 16);
+        for (per_commit, young) in [(1, 1), (7, 20), (50, 3), (1_000, 10)] {
+            let left = state(&other.path().join(format!("{per_commit}-{young}")), per_commit, young);
+            assert_eq!(first_difference(&left, &right).expect("both read"), None, "{per_commit} a commit, {young} young");
+        }
+    }
+
+    #[test]
+    fn the_first_row_that_differs_is_named() {
+        let right = folder();
+        let right = state(right.path(), 1_000, 1 << 16);
+        let changes = [
+            ("DELETE FROM views WHERE account = 1 AND id = (SELECT max(id) FROM views WHERE account = 1)", "views", How::Missing),
+            ("DELETE FROM talks WHERE account = 2 AND id = (SELECT max(id) FROM talks WHERE account = 2)", "talks", How::Missing),
+            ("DELETE FROM inbox WHERE account = 3", "inbox", How::Missing),
+            ("INSERT INTO inbox VALUES (1, 60)", "inbox", How::Unfounded),
+            ("UPDATE views SET received = 1 - received WHERE account = 2", "views", How::Changed),
+            ("DELETE FROM keys WHERE key = 'k'", "keys", How::Missing),
+            ("DELETE FROM messages WHERE id = (SELECT max(id) FROM messages)", "messages", How::Missing),
+        ];
+        for (sql, table, how) in changes {
+            let left = folder();
+            // All but the last few rows are in the tables.
+            let left = state(left.path(), 1, 1);
+            assert!(left.conn.execute(sql, []).expect("it is meddled with") > 0, "{sql}");
+            let found = first_difference(&left, &right).expect("both read").expect("they differ");
+            assert_eq!((found.table, found.how), (table, how), "{sql}: {found}");
+        }
+        let left = folder();
+        let left = state(left.path(), 1, 1);
+        left.conn.execute("UPDATE messages SET text = 'other' WHERE id = 150", []).expect("it is meddled with");
+        assert!(first_difference(&left, &right).expect_err("its checksum").to_string().contains("message 150"));
+    }
 }
