@@ -37,15 +37,8 @@ impl Exit {
     /// The failure that a code of one of our own processes stands for.
     #[must_use]
     pub fn from_code(code: i32) -> Self {
-        const KNOWN: [Exit; 7] = [
-            Exit::Usage,
-            Exit::Data,
-            Exit::NoInput,
-            Exit::Unavailable,
-            Exit::Io,
-            Exit::Temporary,
-            Exit::Config,
-        ];
+        const KNOWN: [Exit; 7] =
+            [Exit::Usage, Exit::Data, Exit::NoInput, Exit::Unavailable, Exit::Io, Exit::Temporary, Exit::Config];
         KNOWN.into_iter().find(|&exit| exit as i32 == code).unwrap_or(Self::Failed)
     }
 

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod drill;
 mod exit;
 pub mod log;
+pub mod manual;
 mod output;
 mod progress;
 pub mod rebuild;
@@ -119,6 +120,12 @@ pub enum Command {
                             plainsong bench --failover --duration 60   (and kill a leader meanwhile)\n\n\
                             It makes accounts bench-…, and deletes them at the end; what it sent stays in the replay log.")]
     Bench(BenchArgs),
+    /// Prints a script that completes this command line in a shell
+    #[command(after_help = "Example:\n  plainsong completions bash > /etc/bash_completion.d/plainsong")]
+    Completions(manual::CompletionsArgs),
+    /// Prints the manual page
+    #[command(after_help = "Examples:\n  plainsong man | man -l -\n  plainsong man verify > plainsong-verify.1")]
+    Man(manual::ManArgs),
     /// Breaks a cluster of its own on purpose and judges what its clients saw
     #[command(after_help = "Example:\n  plainsong drill kill_leader")]
     Drill(DrillArgs),
@@ -237,6 +244,8 @@ impl Command {
             Self::Rebuild(_) => "rebuild",
             Self::Recover(_) => "recover",
             Self::Bench(_) => "bench",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
             Self::Drill(_) => "drill",
         }
     }
@@ -263,6 +272,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rebuild(args) => rebuild::run(&args, &file)?,
         Command::Recover(args) => recover::run(&args, &file)?,
         Command::Bench(args) => bench::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
+        Command::Completions(args) => manual::completions(&args)?,
+        Command::Man(args) => manual::man(&args)?,
         Command::Drill(args) => {
             if !drill::run(&args)? {
                 return Err(Failure::Drill);

@@ -62,7 +62,9 @@ fn warning(disk: &Recovered, name: &str) -> String {
     }
     if applied < last {
         let from = Index(applied.0 + 1);
-        text += &format!("It applied them up to {applied}. Entries {from} to {last} may never have been acknowledged; they stay.\n");
+        text += &format!(
+            "It applied them up to {applied}. Entries {from} to {last} may never have been acknowledged; they stay.\n"
+        );
     }
     text += &match others.is_empty() {
         true => "No other replica votes.\n".to_owned(),

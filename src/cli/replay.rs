@@ -49,7 +49,8 @@ pub fn run(args: &ReplayArgs, config: &Path) -> Result<(), ToolError> {
         Some(view) => shown_again(args, view)?,
         None => {
             fill(&dir, args)?;
-            StateView::open(&args.into)?.ok_or_else(|| ToolError::Damaged("the state that was made is gone".to_owned()))?
+            StateView::open(&args.into)?
+                .ok_or_else(|| ToolError::Damaged("the state that was made is gone".to_owned()))?
         }
     };
     let summary = summary(&dir, &view)?;

@@ -76,12 +76,7 @@ fn verify(dir: &Path, scratch: Option<&Path>) -> Result<String, ToolError> {
 }
 
 /// Replays into a scratch state, and compares. Gives how far the log has been read, and a line about the state.
-fn compare(
-    dir: &Path,
-    log: &LogReader,
-    applied: Index,
-    scratch: Option<&Path>,
-) -> Result<(Index, String), ToolError> {
+fn compare(dir: &Path, log: &LogReader, applied: Index, scratch: Option<&Path>) -> Result<(Index, String), ToolError> {
     // Removed when it is dropped, with what is in it.
     let folder = tempfile::Builder::new().prefix("plainsong-verify-").tempdir_in(scratch.unwrap_or(beside(dir)))?;
     let mut state = StateStore::create_scratch(folder.path(), &log.owner()?)?;

@@ -167,7 +167,9 @@ impl Node {
             return;
         }
         self.duties.push(Duty::Send(to, news));
-        if let Some(record) = self.record.as_ref().filter(|r| blank && self.cluster == Some(r.cluster) && r.members.contains(&member)) {
+        if let Some(record) =
+            self.record.as_ref().filter(|r| blank && self.cluster == Some(r.cluster) && r.members.contains(&member))
+        {
             self.duties.push(Duty::Send(to, Frame::Found(record.clone())));
         }
     }

@@ -33,12 +33,8 @@ pub fn refound(disk: &Recovered, clock: u64, cluster: ClusterId) -> Result<Batch
     let log_term = disk.term_starts.last().map_or_else(Default::default, |(term, _)| *term);
     let term = disk.hard_state.term.max(log_term).next();
     let membership = Membership { voters: vec![me], removed: left_behind(before, me) };
-    let entry = Entry {
-        index: disk.last.next(),
-        term,
-        time: clock.max(disk.last_time),
-        body: Body::Membership(membership),
-    };
+    let entry =
+        Entry { index: disk.last.next(), term, time: clock.max(disk.last_time), body: Body::Membership(membership) };
     Ok(Batch {
         hard_state: Some(HardState { term, vote: Some(me) }),
         cluster: Some(cluster),

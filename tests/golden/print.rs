@@ -55,7 +55,15 @@ pub fn frame(frame: &Frame) -> String {
         }
         Frame::Found(record) => format!("Found cluster of {}", members(&record.members)),
         Frame::FoundingNews { cluster, state } => {
-            format!("FoundingNews {}, {}", cluster.map_or("no cluster", |cluster| if cluster.0 == 0xbee { "the new cluster" } else { "the cluster" }), founding(*state))
+            format!(
+                "FoundingNews {}, {}",
+                cluster.map_or("no cluster", |cluster| if cluster.0 == 0xbee {
+                    "the new cluster"
+                } else {
+                    "the cluster"
+                }),
+                founding(*state)
+            )
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use plainsong::consensus::{
-    Batch, Boot, ClusterId, Duty, Frame, Incarnation, Index, Input, Member, Node, ReplicaId, Role, Run, Settings, refound,
+    Batch, Boot, ClusterId, Duty, Frame, Incarnation, Index, Input, Member, Node, ReplicaId, Role, Run, Settings,
+    refound,
 };
 
 use super::disk::Disk;

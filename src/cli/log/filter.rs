@@ -139,10 +139,12 @@ mod tests {
 
     /// One entry of each kind, a second apart.
     fn entries() -> Vec<Entry> {
-        let commands = ["|1|bob", "bob#5|@k|5|alice|hi", "alice#3|5|bob|hi", "bob#5|8|7", "alice#3|9|7|", "|mark|5:7-7"];
+        let commands =
+            ["|1|bob", "bob#5|@k|5|alice|hi", "alice#3|5|bob|hi", "bob#5|8|7", "alice#3|9|7|", "|mark|5:7-7"];
         let bodies = [Body::Noop, Body::Membership(Membership::default()), Body::Command("what".into())];
         let commands = commands.map(|line| Body::Command(format!("+1.a0.7.41|{line}").into()));
-        let entry = |(body, index): (Body, u64)| Entry { index: Index(index), term: Term(1), time: 1_000 * index, body };
+        let entry =
+            |(body, index): (Body, u64)| Entry { index: Index(index), term: Term(1), time: 1_000 * index, body };
         bodies.into_iter().chain(commands).zip(1..).map(entry).collect()
     }
 
@@ -177,7 +179,10 @@ mod tests {
         let of = |kind: &[EntryKind]| Filter { kind: kind.to_vec(), ..Filter::default() };
         let all = EntryKind::value_variants();
         let each: Vec<Vec<u64>> = all.iter().map(|kind| wanted(&of(&[*kind]))).collect();
-        assert_eq!(each, [vec![1], vec![], vec![2], vec![4], vec![], vec![5, 6], vec![7], vec![], vec![8], vec![9], vec![3]]);
+        assert_eq!(
+            each,
+            [vec![1], vec![], vec![2], vec![4], vec![], vec![5, 6], vec![7], vec![], vec![8], vec![9], vec![3]]
+        );
         assert_eq!(wanted(&of(&[EntryKind::Noop, EntryKind::Send])), [1, 5, 6]);
         let both = Filter { account: Some(Name::from_stored("bob")), from: Some(6), ..of(&[EntryKind::Send]) };
         assert_eq!(wanted(&both), [6]);

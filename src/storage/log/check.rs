@@ -63,6 +63,7 @@ impl Checker {
 
 fn pairs(conn: &Connection, sql: &str, last: Index) -> Result<Vec<(u64, u64)>, StorageError> {
     let mut statement = conn.prepare_cached(sql)?;
-    let rows = statement.query_map([Num::bound(last.0)], |row| Ok((row.get::<_, Num>(0)?.0, row.get::<_, Num>(1)?.0)))?;
+    let rows =
+        statement.query_map([Num::bound(last.0)], |row| Ok((row.get::<_, Num>(0)?.0, row.get::<_, Num>(1)?.0)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

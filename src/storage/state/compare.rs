@@ -283,7 +283,11 @@ mod tests {
             let (from, to) = (random.u64(1..=4), random.u64(1..=4));
             commands.push(format!("user{from}#{from}|5|user{to}|text {}", commands.len()));
         }
-        commands.extend(["user1#1|@k|5|user2|keyed".to_owned(), "user4#4|4".to_owned(), "|mark|1:1-80;2:9-30".to_owned()]);
+        commands.extend([
+            "user1#1|@k|5|user2|keyed".to_owned(),
+            "user4#4|4".to_owned(),
+            "|mark|1:1-80;2:9-30".to_owned(),
+        ]);
         commands.extend((5..60).map(|id| format!("user{}#{}|8|{id}", id % 3 + 1, id % 3 + 1)));
         let entry = |(command, n): (String, u64)| {
             let origin = Origin { member: ME, boot: Boot(1), n };
@@ -317,7 +321,11 @@ mod tests {
         let right = state(one.path(), 1_000, 1 << 16);
         for (per_commit, young) in [(1, 1), (7, 20), (50, 3), (1_000, 10)] {
             let left = state(&other.path().join(format!("{per_commit}-{young}")), per_commit, young);
-            assert_eq!(first_difference(&left, &right).expect("both read"), None, "{per_commit} a commit, {young} young");
+            assert_eq!(
+                first_difference(&left, &right).expect("both read"),
+                None,
+                "{per_commit} a commit, {young} young"
+            );
         }
     }
 
@@ -326,8 +334,16 @@ mod tests {
         let right = folder();
         let right = state(right.path(), 1_000, 1 << 16);
         let changes = [
-            ("DELETE FROM views WHERE account = 1 AND id = (SELECT max(id) FROM views WHERE account = 1)", "views", How::Missing),
-            ("DELETE FROM talks WHERE account = 2 AND id = (SELECT max(id) FROM talks WHERE account = 2)", "talks", How::Missing),
+            (
+                "DELETE FROM views WHERE account = 1 AND id = (SELECT max(id) FROM views WHERE account = 1)",
+                "views",
+                How::Missing,
+            ),
+            (
+                "DELETE FROM talks WHERE account = 2 AND id = (SELECT max(id) FROM talks WHERE account = 2)",
+                "talks",
+                How::Missing,
+            ),
             ("DELETE FROM inbox WHERE account = 3", "inbox", How::Missing),
             ("INSERT INTO inbox VALUES (1, 60)", "inbox", How::Unfounded),
             ("UPDATE views SET received = 1 - received WHERE account = 2", "views", How::Changed),

@@ -66,7 +66,8 @@ impl StateStore {
     pub fn finish(self, dir: &Path) -> Result<PathBuf, StorageError> {
         let path = dir.join(schema::FILE);
         self.conn.close().map_err(|(_, error)| error)?;
-        let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(StorageError::io("sync", path));
+        let sync =
+            |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(StorageError::io("sync", path));
         sync(&path)?;
         sync(dir)?;
         Ok(path)
