@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use super::bench::BenchError;
 use super::client::ClientExit;
 use super::cluster::ClusterError;
-use super::log::LogError;
 use super::status::StatusError;
+use super::tool::ToolError;
 use crate::config::ConfigError;
 use crate::server::ServerError;
 
@@ -19,11 +19,15 @@ pub enum Exit {
     Failed = 1,
     /// The command line is wrong. (Clap ends the process with this by itself.)
     Usage = 2,
+    /// Files are damaged.
+    Data = 65,
+    /// The files that were named are not there.
+    NoInput = 66,
     /// Nobody answers, or a port is taken.
     Unavailable = 69,
     /// Reading or writing failed.
     Io = 74,
-    /// Not now, perhaps later: there is no leader.
+    /// Not now, perhaps later: there is no leader, or the replica runs.
     Temporary = 75,
     /// The config is missing or wrong.
     Config = 78,
@@ -33,7 +37,8 @@ impl Exit {
     /// The failure that a code of one of our own processes stands for.
     #[must_use]
     pub fn from_code(code: i32) -> Self {
-        const KNOWN: [Exit; 5] = [Exit::Usage, Exit::Unavailable, Exit::Io, Exit::Temporary, Exit::Config];
+        const KNOWN: [Exit; 7] =
+            [Exit::Usage, Exit::Data, Exit::NoInput, Exit::Unavailable, Exit::Io, Exit::Temporary, Exit::Config];
         KNOWN.into_iter().find(|&exit| exit as i32 == code).unwrap_or(Self::Failed)
     }
 
@@ -43,6 +48,8 @@ impl Exit {
         match self {
             Self::Failed => "failed",
             Self::Usage => "wrong usage",
+            Self::Data => "damaged files",
+            Self::NoInput => "no such files",
             Self::Unavailable => "unavailable",
             Self::Io => "input or output failed",
             Self::Temporary => "no leader",
@@ -75,9 +82,9 @@ pub enum Failure {
     /// `status`
     #[error(transparent)]
     Status(#[from] StatusError),
-    /// `log`
+    /// `log`, `replay`, `verify`, `rebuild`, `recover`
     #[error(transparent)]
-    Log(#[from] LogError),
+    Tool(#[from] ToolError),
     /// `bench`
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -103,7 +110,7 @@ impl Failure {
             Self::Cluster(error) => error.exit(),
             Self::Client(error) => error.exit(),
             Self::Status(error) => error.exit(),
-            Self::Log(error) => error.exit(),
+            Self::Tool(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::Drill => Exit::Failed,
             Self::Io(_) => Exit::Io,

@@ -87,7 +87,8 @@
 //! - *Old copies are known by their boot count*: one that was made since the last start, or was itself started as
 //!   often as the original, is not recognised (unless it lacks what this leader saw acknowledged). Do not restore a
 //!   replica's disk from a copy: wipe it.
-//! - *A wiped majority.* What is lost from more than half of the disks may be lost; nothing here repairs that.
+//! - *A wiped majority.* What is lost from more than half of the disks may be lost; nothing here repairs that, and
+//!   nothing goes on by itself. An operator may leave it behind: `refounding`.
 //!
 //! # How to read it
 //!
@@ -113,6 +114,7 @@ mod paper;
 mod progress;
 pub mod quorum;
 mod reads;
+mod refounding;
 mod ticket;
 mod types;
 
@@ -121,5 +123,6 @@ pub use frame::Frame;
 pub use log::Log;
 pub use node::Node;
 pub use origin::Origin;
+pub use refounding::{NotFounded, refound};
 pub use ticket::{DurableIndex, Tickets};
 pub use types::*;

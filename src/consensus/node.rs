@@ -78,6 +78,7 @@ impl Node {
         // Everything applied was committed, whatever this log's own summary says of it.
         let commit = recovered.applied.max(if sealed { Index(1) } else { Index(0) });
         assert!(commit <= log.last(), "the state has applied {commit}, but the log ends at {}", log.last());
+        let cluster = recovered.cluster.or(recovered.record.as_ref().map(|r| r.cluster));
         let founder = Founder::new(recovered.me, settings.ids, settings.book, settings.joins, settings.fresh_cluster);
         Self {
             me: recovered.me,
@@ -100,14 +101,14 @@ impl Node {
             founding_durable: recovered.founding,
             founding_ticket: None,
             record: recovered.record.clone(),
-            cluster: recovered.record.as_ref().map(|r| r.cluster),
+            cluster,
             peers: BTreeMap::new(),
             runs: recovered.peer_runs.iter().copied().collect(),
             acknowledged: BTreeMap::new(),
             unspoken: Vec::new(),
             reads_asked: Vec::new(),
             batch: Batch::default(),
-            duties: recovered.record.iter().filter(|_| sealed).map(|r| Duty::Founded(r.cluster)).collect(),
+            duties: cluster.into_iter().filter(|_| sealed).map(Duty::Founded).collect(),
             clock: 0,
             announced: None,
             announced_voters: None,
@@ -389,6 +390,9 @@ impl Node {
         if self.peers.get(&from.id).is_none_or(|p| p.member != from) {
             return; // of a link that is gone, or of an incarnation that was refused
         }
+        if self.is_stranger(from.id) {
+            return;
+        }
         match frame {
             Frame::PreVote { term, last, last_term } => self.pre_vote_asked(from, term, last, last_term),
             Frame::PreVoteReply { term, granted } => self.pre_vote_answered(from, term, granted),
@@ -411,6 +415,16 @@ impl Node {
             // Stamped by the Replicator, which then proposes.
             Frame::Forward { .. } => {}
         }
+    }
+
+    /// Whether a linked peer belongs to another cluster. Links between two clusters are refused, but one that came up
+    /// while this replica was blank outlives its joining:
+    ///   1. 3 is blank, and linked to 1, whose cluster was founded anew, and to 2, of the cluster before;
+    ///   2. 1 hands it its log; 3 acknowledges, and is made a voter;
+    ///   3. 2 leads what is left of the old cluster, in a higher term: 3 would drop what it has acknowledged to 1.
+    fn is_stranger(&self, id: ReplicaId) -> bool {
+        let theirs = self.peers.get(&id).and_then(|peer| peer.cluster);
+        matches!((theirs, self.cluster), (Some(theirs), Some(ours)) if theirs != ours)
     }
 
     // --- terms and roles -------------------------------------------------------------------------------------

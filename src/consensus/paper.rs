@@ -31,6 +31,7 @@ fn replica(voters: u16, term: u64) -> Node {
         memberships: vec![(Index(1), Membership { voters: members, removed: Vec::new() })],
         record: Some(record),
         applied: Index(1),
+        cluster: None,
         peer_runs: (2..=voters).map(|id| (member(id), run(1))).collect(),
     };
     let ids = (1..=voters).map(ReplicaId).collect();

@@ -220,6 +220,8 @@ pub struct Batch {
     pub hard_state: Option<HardState>,
     /// New state of the founding.
     pub founding: Option<FoundingState>,
+    /// The cluster's id, where it is no longer the one of the founding record: see `refounding`.
+    pub cluster: Option<ClusterId>,
     /// Drop this entry and all behind it.
     pub truncate_from: Option<Index>,
     /// Append these; they follow what is left without a gap.
@@ -249,6 +251,8 @@ pub struct Recovered {
     pub memberships: Vec<(Index, Membership)>,
     /// The founding record, if it is here: entry 1.
     pub record: Option<Founding>,
+    /// The cluster's id, where it is no longer the record's.
+    pub cluster: Option<ClusterId>,
     /// How far the state has applied the log.
     pub applied: Index,
     /// The newest run heard of each peer.

@@ -24,6 +24,7 @@ mod dir;
 mod error;
 mod log;
 mod number;
+mod replay;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,8 @@ pub use error::StorageError;
 #[doc(hidden)]
 pub use log::Cells;
 pub use log::{LogOwner, LogReader, LogStore, Scrubbed};
-pub use state::StateStore;
+pub use replay::{Goal, Progress, replay};
+pub use state::{Difference, StateStore, StateView};
 
 /// A replica's disk, ready for use.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use plainsong::consensus::{
-    Batch, Body, Boot, Entry, FoundingState, HardState, Index, Member, Membership, Recovered, Run, Term,
+    Batch, Body, Boot, ClusterId, Entry, FoundingState, HardState, Index, Member, Membership, Recovered, Run, Term,
 };
 
 /// What survives a crash.
@@ -13,6 +13,8 @@ pub struct Disk {
     pub boot: Boot,
     pub hard: HardState,
     pub founding: FoundingState,
+    /// Where it is not the founding record's.
+    pub cluster: Option<ClusterId>,
     entries: Vec<Entry>,
     pub runs: BTreeMap<Member, Run>,
 }
@@ -25,6 +27,7 @@ impl Disk {
             boot: Boot(0),
             hard: HardState::default(),
             founding: FoundingState::Blank,
+            cluster: None,
             entries: Vec::new(),
             runs: BTreeMap::new(),
         }
@@ -39,6 +42,7 @@ impl Disk {
         if let Some(founding) = batch.founding {
             self.founding = founding;
         }
+        self.cluster = batch.cluster.or(self.cluster);
         if let Some(from) = batch.truncate_from {
             self.entries.truncate(position(from));
         }
@@ -72,6 +76,7 @@ impl Disk {
                 _ => None,
             }),
             applied,
+            cluster: self.cluster,
             peer_runs: self.runs.iter().map(|(m, r)| (*m, *r)).collect(),
         }
     }

@@ -11,6 +11,7 @@ mod person;
 mod bench;
 mod damage;
 mod delivery;
+mod disaster;
 mod durability;
 mod failover;
 mod founding;

@@ -16,6 +16,7 @@
 //! turn 2: campaign; read 7; deliver 1 2       several inputs in one turn
 //! crash 1, start 1     what the disk had not answered is gone
 //! wipe 1               crash, and a new disk   copy 1, restore 1   keep a copy of the disk; crash, and put it back
+//! recover 1            crashed: founded anew, as the only voter of another cluster
 //! show                 where everybody stands
 //! ```
 

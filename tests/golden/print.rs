@@ -55,7 +55,15 @@ pub fn frame(frame: &Frame) -> String {
         }
         Frame::Found(record) => format!("Found cluster of {}", members(&record.members)),
         Frame::FoundingNews { cluster, state } => {
-            format!("FoundingNews {}, {}", cluster.map_or("no cluster", |_| "the cluster"), founding(*state))
+            format!(
+                "FoundingNews {}, {}",
+                cluster.map_or("no cluster", |cluster| if cluster.0 == 0xbee {
+                    "the new cluster"
+                } else {
+                    "the cluster"
+                }),
+                founding(*state)
+            )
         }
     }
 }
@@ -77,6 +85,9 @@ pub fn batch(batch: &Batch) -> String {
     if let Some(hard) = batch.hard_state {
         let vote = hard.vote.map_or_else(|| "no vote".to_owned(), |m| format!("vote for {m}"));
         parts.push(format!("term {}, {vote}", hard.term));
+    }
+    if batch.cluster.is_some() {
+        parts.push("a new cluster".to_owned());
     }
     if let Some(state) = batch.founding {
         parts.push(founding(state).to_owned());

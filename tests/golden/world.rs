@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use plainsong::consensus::{
     Batch, Boot, ClusterId, Duty, Frame, Incarnation, Index, Input, Member, Node, ReplicaId, Role, Run, Settings,
+    refound,
 };
 
 use super::disk::Disk;
@@ -90,6 +91,7 @@ impl World {
             ["crash", a] => self.crash(id(a)),
             ["start", a] => self.start(id(a)),
             ["wipe", a] => self.wipe(id(a)),
+            ["recover", a] => self.recover(id(a)),
             ["copy", a] => self.replica(id(a)).copy = Some(self.replica(id(a)).disk.clone()),
             ["restore", a] => {
                 self.crash(id(a));
@@ -155,6 +157,15 @@ impl World {
         replica.incarnations += 1;
         replica.disk = Disk::blank(Member { id, incarnation });
         replica.applied = Index(0);
+    }
+
+    fn recover(&mut self, id: ReplicaId) {
+        const NEW: ClusterId = ClusterId(0xbee);
+        let replica = self.replica(id);
+        let recovered = replica.disk.recover(replica.applied);
+        let batch = refound(&recovered, 0, NEW).expect("its cluster was founded");
+        replica.disk.write(&batch);
+        self.said.extend(print::duty(&Duty::Persist(batch)).map(|said| format!("{id} {said}")));
     }
 
     fn step(&mut self, id: ReplicaId, input: Input) {

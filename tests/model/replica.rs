@@ -191,7 +191,7 @@ impl Replica {
 
 impl Disk {
     fn write(&mut self, batch: Batch) {
-        let Batch { ticket: _, hard_state, founding: _, truncate_from, append, peer_runs } = batch;
+        let Batch { ticket: _, hard_state, founding: _, cluster: _, truncate_from, append, peer_runs } = batch;
         self.hard = hard_state.unwrap_or(self.hard);
         if let Some(from) = truncate_from {
             self.log.retain(|entry| entry.index < from);
@@ -227,6 +227,7 @@ impl Disk {
             memberships: vec![(Index(1), voters)],
             record: Some(record.clone()),
             applied: Index(1),
+            cluster: None,
             peer_runs: self.runs.clone(),
         };
         let run = Run { boot: self.boot, nonce: 0 };

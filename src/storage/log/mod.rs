@@ -15,6 +15,7 @@
 //! SQLite (WAL, `synchronous=FULL`) costs exactly one fsync a commit; about one in a few hundred also copies the
 //! write-ahead log into the file and pays one more.
 
+mod check;
 mod meta;
 mod reader;
 mod recover;
@@ -28,6 +29,7 @@ use crate::consensus::{Batch, Body, Entry, Index, Member, Run, Term};
 use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
 
+pub(super) use check::Checker;
 pub use reader::{LogOwner, LogReader, Scrubbed};
 pub(super) use recover::{open, peek};
 #[doc(hidden)]
@@ -63,6 +65,7 @@ impl LogStore {
         for batch in batches {
             meta.hard_state = batch.hard_state.unwrap_or(meta.hard_state);
             meta.founding = batch.founding.unwrap_or(meta.founding);
+            meta.cluster_id = batch.cluster.or(meta.cluster_id);
             if let Some(from) = batch.truncate_from {
                 tail = truncate(&tx, tail, from)?;
             }
@@ -108,8 +111,9 @@ impl LogStore {
 }
 
 fn is_empty(batch: &Batch) -> bool {
-    let Batch { ticket: _, hard_state, founding, truncate_from, append, peer_runs } = batch;
-    hard_state.is_none() && founding.is_none() && truncate_from.is_none() && append.is_empty() && peer_runs.is_empty()
+    let Batch { ticket: _, hard_state, founding, cluster, truncate_from, append, peer_runs } = batch;
+    let says_who = hard_state.is_some() || founding.is_some() || cluster.is_some();
+    !says_who && truncate_from.is_none() && append.is_empty() && peer_runs.is_empty()
 }
 
 fn append(

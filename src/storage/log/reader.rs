@@ -8,8 +8,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::check::Checker;
 use super::{meta, rows};
-use crate::consensus::{Boot, Entry, HardState, Index, Member, Term};
+use crate::consensus::{Body, Boot, ClusterId, Entry, HardState, Index, Member, Term};
 use crate::storage::db;
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -58,19 +59,42 @@ impl LogReader {
         Ok(LogOwner { member: meta.me(), cluster: meta.cluster, boot: meta.boot, hard_state: meta.hard_state })
     }
 
+    /// The id of its cluster, once it has one.
+    pub fn cluster(&self) -> Result<Option<ClusterId>, StorageError> {
+        let meta = meta::load(&self.conn).map_err(|error| error.in_file(meta::FILE))?;
+        let anew = meta.and_then(|meta| meta.cluster_id);
+        let first = self.read(Index(1), Index(1), 0)?.pop();
+        Ok(anew.or(first.and_then(|entry| match entry.body {
+            Body::Founding(record) => Some(record.cluster),
+            Body::Noop | Body::Command(_) | Body::Membership(_) => None,
+        })))
+    }
+
+    /// The first entry's index at this moment: 1, until old entries are cut off. 1 for an empty log.
+    pub fn first(&self) -> Result<Index, StorageError> {
+        let first: Option<Num> =
+            self.conn.prepare_cached("SELECT min(idx) FROM entries")?.query_row([], |row| row.get(0))?;
+        Ok(Index(first.map_or(1, |number| number.0)))
+    }
+
     /// The last entry's index at this moment.
     pub fn last(&self) -> Result<Index, StorageError> {
-        last(&self.conn)
+        last(&self.conn).map_err(|error| error.in_file(meta::FILE))
     }
 
     /// The entries `from..=to` that are there, as many as fit `bytes_max` and at least one if any is there.
     pub fn read(&self, from: Index, to: Index, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
-        rows::page(&self.conn, from.max(Index(1)), to, bytes_max)
+        rows::page(&self.conn, from.max(Index(1)), to, bytes_max).map_err(|error| error.in_file(meta::FILE))
+    }
+
+    /// Whether the lists beside the entries say what the entries up to `last` do.
+    pub(in crate::storage) fn compare_lists(&self, seen: &Checker, last: Index) -> Result<(), StorageError> {
+        seen.compare_lists(&self.conn, last)
     }
 
     /// Checks up to `rows_max` entries from `from` on: crc, contiguity, and that terms and times never fall.
     pub fn scrub(&self, from: Index, rows_max: u64) -> Result<Scrubbed, StorageError> {
-        scrub(&self.conn, from, rows_max)
+        scrub(&self.conn, from, rows_max).map_err(|error| error.in_file(meta::FILE))
     }
 }
 

@@ -50,6 +50,7 @@ fn open_file(dir: &Path, replica: ReplicaId, cluster: &str) -> Result<(LogStore,
         last_time: tail.time,
         memberships: Vec::new(),
         record: None,
+        cluster: meta.cluster_id,
         applied: Index(0),
         peer_runs: peer_runs(&conn)?,
     };

@@ -123,6 +123,7 @@ fn every_kind_of_batch_is_there_after_a_reopen() {
     drop(log);
     let founders = Membership { voters: founding().members, removed: vec![] };
     let expected = Recovered {
+        cluster: None,
         me: blank.me,
         boot: Boot(7),
         hard_state: vote,

@@ -230,6 +230,11 @@ impl MessageRow<'_> {
         if self.sender == account { self.recipient } else { self.sender }
     }
 
+    /// Its text.
+    pub fn text(&self) -> &str {
+        self.text
+    }
+
     /// The length of its text.
     pub fn text_bytes(&self) -> u64 {
         self.text.len() as u64
@@ -257,8 +262,21 @@ pub(super) fn key(conn: &Connection, account: AccountId, key: &str) -> Result<Op
     let Some((at, memory, stored)) = cells(found.optional(), "a key")? else {
         return Ok(None);
     };
-    if stored == key_crc(account, key, at, memory.request, &memory.outcome) {
-        Ok(Some(memory))
+    check_key(account, key, at, memory.request, &memory.outcome, stored)?;
+    Ok(Some(memory))
+}
+
+/// Whether the row of a key is what was written.
+pub(super) fn check_key(
+    account: AccountId,
+    key: &str,
+    at: u64,
+    request: u64,
+    outcome: &str,
+    stored: u32,
+) -> Result<(), StorageError> {
+    if stored == key_crc(account, key, at, request, outcome) {
+        Ok(())
     } else {
         Err(damaged(format!("the checksum of a key of account {account} does not match")))
     }

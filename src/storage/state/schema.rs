@@ -85,23 +85,31 @@ pub(super) fn prepare(conn: &mut Connection, me: Member, cluster: &str) -> Resul
 }
 
 fn check(conn: &Connection, me: Member, cluster: &str) -> Result<(), StorageError> {
+    check_version(conn)?;
+    let found = owner(conn)?;
+    // A damaged owner is damage, not another's state.
+    load(conn, &found)?;
+    let is_ours = found == Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
+    if is_ours { Ok(()) } else { Err(StorageError::OtherState) }
+}
+
+/// Refuses tables that this program does not know.
+pub(super) fn check_version(conn: &Connection) -> Result<(), StorageError> {
     let sql = "SELECT schema FROM meta";
     let schema: Option<Num> = conn.query_row(sql, [], |row| row.get(0)).optional()?;
     match schema {
-        Some(Num(SCHEMA)) => {}
-        Some(Num(found)) => {
-            return Err(StorageError::Schema { file: FILE, found, known: SCHEMA });
-        }
-        None => return Err(damaged("it says nothing about its owner")),
+        Some(Num(SCHEMA)) => Ok(()),
+        Some(Num(found)) => Err(StorageError::Schema { file: FILE, found, known: SCHEMA }),
+        None => Err(damaged("it says nothing about its owner")),
     }
-    let sql = "SELECT cluster, incarnation FROM meta";
-    let owner = conn.query_row(sql, [], |row| {
+}
+
+/// What the file says of its owner. [`load`] checks it.
+pub(super) fn owner(conn: &Connection) -> Result<Owner, StorageError> {
+    let owner = conn.query_row("SELECT cluster, incarnation FROM meta", [], |row| {
         Ok(Owner { cluster: row.get(0)?, incarnation: Incarnation(row.get::<_, Bits>(1)?.0) })
     })?;
-    // A damaged owner is damage, not another's state.
-    load(conn, &owner)?;
-    let is_ours = owner == Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
-    if is_ours { Ok(()) } else { Err(StorageError::OtherState) }
+    Ok(owner)
 }
 
 /// Whose state it is.

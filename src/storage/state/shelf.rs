@@ -69,6 +69,11 @@ impl<V: Copy> Shelf<V> {
         Some(value)
     }
 
+    /// All rows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
+        self.accounts.values().flatten().map(|(key, value)| (key, value))
+    }
+
     /// The rows within two bounds of one account, in order.
     pub fn range(&self, (from, to): (Bound<Key>, Bound<Key>)) -> impl DoubleEndedIterator<Item = (&Key, &V)> {
         let (Bound::Included(first) | Bound::Excluded(first), Bound::Included(last) | Bound::Excluded(last)) =

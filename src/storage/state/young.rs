@@ -93,6 +93,17 @@ pub(super) struct Young {
     rows_added: usize,
 }
 
+/// What [`Young::rows`] gives.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// Account, message, whether received.
+    pub views: Vec<[u64; 3]>,
+    /// Account, name, message.
+    pub talks: Vec<[u64; 3]>,
+    /// Account, message, 0.
+    pub inbox: Vec<[u64; 3]>,
+}
+
 /// What waits for an account here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
@@ -159,6 +170,22 @@ impl Young {
             young.seen(id);
         }
         Ok(young)
+    }
+
+    /// All of them, as the tables would hold them, each list in the order of its table.
+    pub fn rows(&self) -> Rows {
+        let mut rows = Rows::default();
+        for generation in [&self.old, &self.new] {
+            for ((account, id), view) in generation.views.iter() {
+                rows.views.push([*account, *id, view.received.into()]);
+                rows.talks.push([*account, view.other.0, *id]);
+            }
+            rows.inbox.extend(generation.waiting.iter().map(|((account, id), _)| [*account, *id, 0]));
+        }
+        for list in [&mut rows.views, &mut rows.talks, &mut rows.inbox] {
+            list.sort_unstable();
+        }
+        rows
     }
 
     /// Where filing is.
