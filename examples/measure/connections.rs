@@ -15,7 +15,7 @@ use super::{cluster, proc};
 #[derive(clap::Args)]
 pub struct Args {
     /// How many connections; the shipped configuration allows 20,000.
-    #[arg(long, default_value_t = 19_999)]
+    #[arg(long, default_value_t = 20_000)]
     connections: usize,
     /// Replicas of the cluster.
     #[arg(long, default_value_t = 3)]
@@ -27,17 +27,19 @@ pub struct Args {
 
 /// Requests that are sent before their answers are read.
 const AT_ONCE: usize = 200;
+/// What a process has open beside its connections, generously.
+const DESCRIPTORS_BESIDE: usize = 100;
 /// Connections from one source address, well below its number of ports.
 const PER_ADDRESS: usize = 5_000;
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    raise_limit()?;
+    let connections = within_limit(args.connections)?;
     let cluster = cluster(args.replicas)?;
     let leader = cluster.await_leader()?;
     let at = cluster.ids().into_iter().find(|&id| id != leader).context("a cluster of more than one replica")?;
     let mut sender = LineClient::connect(cluster.address(leader), ANSWER_WAIT)?;
-    let names: Vec<String> = (0..args.connections).map(|n| format!("client{n}")).collect();
+    let names: Vec<String> = (0..connections).map(|n| format!("client{n}")).collect();
     ask_all(&mut sender, names.iter().map(|name| format!("1|{name}")))?;
     ask_all(&mut sender, ["1|sender".to_owned()].into_iter())?;
     proc::pass(Duration::from_secs(1));
@@ -96,10 +98,20 @@ impl Memory {
     }
 }
 
-/// As many descriptors as the system lets this process, and so its children, have.
-fn raise_limit() -> anyhow::Result<()> {
+/// How many of the connections there are descriptors for, in this process and its children: each end takes one.
+fn within_limit(wanted: usize) -> anyhow::Result<usize> {
+    let needed = (wanted + DESCRIPTORS_BESIDE) as u64;
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).context("raise the limit of open files")
+    let with = |maximum: Option<u64>| setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    // Beyond the hard limit only root may go.
+    if limit.maximum.is_none_or(|maximum| maximum >= needed) || with(Some(needed)).is_ok() {
+        with(limit.maximum.max(Some(needed)))?;
+        return Ok(wanted);
+    }
+    with(limit.maximum)?;
+    let possible = usize::try_from(limit.maximum.unwrap_or(needed))?.saturating_sub(DESCRIPTORS_BESIDE);
+    println!("{possible} connections only: the hard limit of `ulimit -n` is {}", possible + DESCRIPTORS_BESIDE);
+    Ok(possible.min(wanted))
 }
 
 /// From one of the addresses that loopback has, so that their ports are enough.
