@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use plainsong::drill::{Cluster, LineClient, wait_until};
+use plainsong::storage::LogReader;
 
 use super::load::{Load, Shape};
 use super::{cluster, proc, quantile};
@@ -96,32 +97,41 @@ fn served(cluster: &Cluster, id: u16, since: Instant) -> anyhow::Result<(u128, u
     Ok((greets.as_millis(), since.elapsed().as_millis()))
 }
 
-/// The late replica starts under load.
+/// The late replica starts under load. It has the entries when they are on its disk, and has caught up when its state has
+/// applied them.
 fn catch_up(cluster: &mut Cluster, args: &Args) -> anyhow::Result<()> {
+    let leader = cluster.await_leader()?;
     let load = Load::start(&addresses(cluster), shape(args))?;
     load.rate_over(WARM_UP);
     let before = load.rate_over(WINDOW);
-    let (acked, since) = (load.acked(), Instant::now());
+    let (acked, since, leader_cpu) = (load.acked(), Instant::now(), proc::cpu(cluster, leader)?);
     cluster.spawn(LATE)?;
-    let applied = |id| Some(cluster.status(id).ok()?.replica(LATE)?.applied);
-    let first = wait_until("it greets", SERVE_MAX, || applied(LATE))?;
-    let greeted = Instant::now();
+    let late_applied = || cluster.status(LATE).ok()?.replica(LATE).map(|replica| replica.applied);
+    let log = LogReader::open(&cluster.data_dir(LATE))?;
+    let first = wait_until("it greets", SERVE_MAX, late_applied)?;
+    let (greeted, mut stored) = (Instant::now(), None);
     let last = wait_until("it catches up", CATCH_UP_MAX, || {
         proc::pass(Duration::from_millis(20));
-        let status = cluster.status(LATE).ok()?;
-        let leader = status.replica(status.leader?)?.applied;
-        let applied = status.replica(LATE)?.applied;
-        (applied + LAG_MAX >= leader).then_some(applied)
+        let end = cluster.status(leader).ok()?.replica(leader)?.applied;
+        let held = log.last().ok()?.0;
+        if stored.is_none() && held + LAG_MAX >= end {
+            stored = Some((held - first, greeted.elapsed().as_secs_f64()));
+        }
+        late_applied().filter(|applied| applied + LAG_MAX >= end)
     })?;
     let took = greeted.elapsed().as_secs_f64();
     let during = (load.acked() - acked) as f64 / since.elapsed().as_secs_f64();
+    let cpu = |used: Duration| used.as_secs_f64() * 1e6 / (last - first) as f64;
+    let (late_cpu, leader_cpu) = (cpu(proc::cpu(cluster, LATE)?), cpu(proc::cpu(cluster, leader)? - leader_cpu));
     load.rate_over(WARM_UP);
     let after = load.rate_over(WINDOW);
     load.stop()?;
+    let (stored, stored_after) = stored.context("nothing is applied that is not stored")?;
     println!(
-        "catch_up|entries={}|seconds={took:.2}|entries_per_s={:.0}|load_before_per_s={before:.0}|load_during_per_s={during:.0}\
-         |load_after_per_s={after:.0}|during_by_before={:.2}",
+        "catch_up|entries={}|stored_per_s={:.0}|applied_per_s={:.0}|load_before_per_s={before:.0}|load_during_per_s={during:.0}\
+         |load_after_per_s={after:.0}|during_by_before={:.2}|late_cpu_us={late_cpu:.1}|leader_cpu_us={leader_cpu:.1}",
         last - first,
+        stored as f64 / stored_after,
         (last - first) as f64 / took,
         during / before
     );

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use super::proc;
 
@@ -43,7 +43,7 @@ impl Load {
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(SILENCE_MAX))?;
             stream.write_all(format!("1|{}\n", name(n)).as_bytes())?;
-            await_line(&mut stream, b"\nok|create|")?;
+            await_created(&mut stream)?;
             streams.push(stream);
         }
         let (acked, stopping) = (Arc::default(), Arc::default());
@@ -77,16 +77,19 @@ impl Load {
     }
 }
 
-fn await_line(stream: &mut TcpStream, wanted: &[u8]) -> anyhow::Result<()> {
+/// Reads the greeting and the answer to `create`.
+fn await_created(stream: &mut TcpStream) -> anyhow::Result<()> {
     let mut seen = Vec::new();
     let mut chunk = [0; 512];
-    while !seen.windows(wanted.len()).any(|window| window == wanted) {
-        let read = stream.read(&mut chunk)?;
-        if read == 0 || seen.len() > READ_BYTES {
-            bail!("in place of {}: {}", String::from_utf8_lossy(wanted), String::from_utf8_lossy(&seen));
+    while seen.iter().filter(|byte| **byte == b'\n').count() < 2 {
+        let read = stream.read(&mut chunk).context("the answer to a create")?;
+        if read == 0 {
+            break;
         }
         seen.extend_from_slice(&chunk[..read]);
     }
+    let text = String::from_utf8_lossy(&seen);
+    ensure!(text.lines().nth(1).is_some_and(|line| line.starts_with("ok|create|")), "not created: {text}");
     Ok(())
 }
 
