@@ -1,7 +1,7 @@
 //! Clients that send as fast as they are answered, in the background, each to the account of the next one, who is pushed
 //! every message; and how many were acknowledged so far.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -108,8 +108,13 @@ fn pump(
         if due > 0 && !stopping.load(Ordering::Relaxed) {
             stream.write_all(&line.repeat(due))?;
             out += due;
+            due = 0;
         }
-        let read = stream.read(&mut chunk).context("a client of the load")?;
+        let read = match stream.read(&mut chunk) {
+            // A child of this process has ended.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.context("a client of the load")?,
+        };
         if read == 0 {
             bail!("a replica closed the connection of a client of the load");
         }
