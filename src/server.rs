@@ -30,7 +30,7 @@ use crate::config::{self, Config, Limits, ReplicaConfig};
 use crate::consensus::{ClusterId, Node, ReplicaId, Run, Settings};
 use crate::storage::{self, Opened, StorageError};
 use crate::wire::handshake::Kind;
-use crate::{panics, wire};
+use crate::{descriptors, panics, wire};
 
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
@@ -348,7 +348,7 @@ impl Replica<'_> {
         let reception = Reception {
             config: Arc::new(session),
             links,
-            connections_max: config.limits.connections as usize,
+            connections_max: descriptors::make_room(config.limits.connections, config.replicas.len()) as usize,
             connections_per_address: NonZeroU32::new(config.limits.connections_per_address),
             threads: vec![Box::new(move |serve| {
                 // The arbiter ends only with the process.
