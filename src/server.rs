@@ -228,7 +228,8 @@ impl Replica<'_> {
         let ids: Vec<ReplicaId> = config.replicas.iter().map(|r| ReplicaId(r.id)).collect();
         let run = Run { boot: recovered.boot, nonce: random()? as u32 };
         let fresh_cluster = ClusterId(random()?);
-        let settings = Settings { run, ids: ids.clone(), book: book(config), joins: false, fresh_cluster };
+        let settings =
+            Settings { run, ids: ids.clone(), addresses: Vec::new(), book: book(config), joins: false, fresh_cluster };
         let node = Node::new(recovered, settings);
         log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
 

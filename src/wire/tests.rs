@@ -13,13 +13,24 @@ fn member(id: u16) -> Member {
     Member { id: ReplicaId(id), incarnation: Incarnation(0xa0 + u64::from(id)) }
 }
 
+fn address(id: u16) -> Address {
+    Address { id: ReplicaId(id), clients: format!("127.0.0.1:500{id}"), replicas: format!("[::1]:700{id}") }
+}
+
 fn samples() -> Vec<PeerLine> {
     let record = Founding { cluster: ClusterId(0xbeef), mode: Mode::Quorum, members: vec![member(1), member(2)] };
     let entry = |index, body| Entry { index: Index(index), term: Term(3), time: 1_795_185_601_123, body };
     let entries = vec![
         entry(1, Body::Founding(record.clone())),
         entry(2, Body::Noop),
-        entry(3, Body::Membership(Membership { voters: vec![member(1)], removed: vec![member(2)] })),
+        entry(
+            3,
+            Body::Membership(Membership {
+                voters: vec![member(1)],
+                removed: vec![member(2)],
+                addresses: vec![address(1)],
+            }),
+        ),
         entry(4, Body::Command(Bytes::from_static(b"+1.a0.7.41|bob#12|5|alice|hi|there"))),
     ];
     let name = |n| Name::fold(n).expect("a good name");
@@ -38,6 +49,10 @@ fn samples() -> Vec<PeerLine> {
         Frame::ReadIndexReply { term, id: 77, index: Index(u64::try_from(i64::MAX).expect("positive")) },
         Frame::Forward { term, payloads: vec![Bytes::from_static(b"-1.a0.7.41|x"), Bytes::from_static(b"y|z")] },
         Frame::Forward { term, payloads: vec![] },
+        Frame::Change { term, id: 7, change: Change::Join(member(6), address(6)) },
+        Frame::Change { term, id: 8, change: Change::Remove(ReplicaId(2)) },
+        Frame::ChangeReply { term, id: 7, verdict: Verdict::Noted },
+        Frame::ChangeReply { term, id: 8, verdict: Verdict::Refused(Refusal::Unknown(ReplicaId(2))) },
         Frame::Beat { term, round: Round(5), commit: Index(4) },
         Frame::BeatReply { term, round: Round(5), received: Index(4) },
         Frame::Found(record),
@@ -59,6 +74,7 @@ fn samples() -> Vec<PeerLine> {
             PeerLine::Presence(Presence { online: vec![name("alice"), name("bob")], ..Presence::default() }),
             PeerLine::Presence(Presence { offline: vec![name("carol")], ..Presence::default() }),
             PeerLine::Restored(member(2), Run { boot: Boot(3), nonce: 0xdead }),
+            PeerLine::Removed(member(2), Run { boot: Boot(3), nonce: 0xdead }),
             PeerLine::News(vec![]),
             PeerLine::News(vec![news, news]),
         ])

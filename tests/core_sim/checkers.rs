@@ -131,6 +131,8 @@ impl Checker {
             | Frame::TimeoutNow { term }
             | Frame::ReadIndex { term, .. }
             | Frame::ReadIndexReply { term, .. }
+            | Frame::Change { term, .. }
+            | Frame::ChangeReply { term, .. }
             | Frame::Beat { term, .. }
             | Frame::BeatReply { term, .. } => {
                 assert!(hard.term >= *term, "{me} says {frame:?} with {hard:?} on its disk");

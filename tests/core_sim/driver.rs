@@ -23,6 +23,7 @@ impl World {
         let settings = Settings {
             run: Run { boot: recovered.boot, nonce: run_nonce },
             ids: (0..self.style.hosts).map(id).collect(),
+            addresses: Vec::new(),
             book: 7,
             joins: false,
             fresh_cluster: ClusterId(self.rng.u64(1..)),
@@ -262,7 +263,11 @@ impl World {
                     self.at(MS, Event::Refused { host: peer, life, run });
                 }
             }
-            Duty::Founded(_) | Duty::Voters(_) => {}
+            Duty::Founded(_)
+            | Duty::Voters(_)
+            | Duty::ChangeAnswered(..)
+            | Duty::Dismissed
+            | Duty::RefuseRemoved(..) => {}
         }
     }
 

@@ -16,6 +16,9 @@
 //! turn 2: campaign; read 7; deliver 1 2       several inputs in one turn
 //! crash 1, start 1     what the disk had not answered is gone
 //! wipe 1               crash, and a new disk   copy 1, restore 1   keep a copy of the disk; crash, and put it back
+//! new 4                a machine with an empty disk, started with `--join`
+//! join 4 2             it asks 2 to be let in      join 4 2 at h9   … at another address
+//! remove 3 2           2 is asked to have 3 removed
 //! show                 where everybody stands
 //! ```
 

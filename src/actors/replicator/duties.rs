@@ -49,6 +49,7 @@ impl Replicator {
                     }
                     self.view.voters(&membership.voters);
                 }
+                Duty::ChangeAnswered(..) | Duty::Dismissed | Duty::RefuseRemoved(..) => {}
                 Duty::RefuseRestored(member, run) => {
                     log::warn!("replica {member} shows an old copy of its disk: it is told to start anew as blank");
                     self.say(member.id, PeerLine::Restored(member, run));

@@ -318,6 +318,7 @@ impl Replicator {
                         self.judge_state(verdict);
                     }
                 }
+                PeerLine::Removed(..) => {}
                 PeerLine::Restored(member, run) => {
                     let me = self.node.introduction();
                     if (member, run) == (me.member, me.run) {
