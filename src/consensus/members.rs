@@ -132,6 +132,8 @@ impl Node {
         }
         let verdict = match self.admit(&change) {
             Err(verdict) => verdict,
+            // What makes it so may still be lost.
+            Ok(Step::Nothing) if !self.is_settled() => Verdict::Later,
             Ok(Step::Nothing) => Verdict::Done(self.commit),
             Ok(Step::Expect(member, address)) => {
                 if let Some(leader) = self.leader() {
@@ -237,14 +239,18 @@ impl Node {
 
     /// See the module's header. While leadership is handed over nothing is appended at all.
     fn may_change(&self, leader: &Leader) -> Result<(), Verdict> {
-        let settled = self.log.membership().is_some_and(|(at, _)| at <= self.commit);
         if self.commit < leader.noop || leader.transfer.is_some() {
             Err(Verdict::Later)
-        } else if !settled {
+        } else if !self.is_settled() {
             Err(Verdict::Refused(Refusal::UnderWay))
         } else {
             Ok(())
         }
+    }
+
+    /// Whether no change of members is on its way.
+    fn is_settled(&self) -> bool {
+        self.log.membership().is_some_and(|(at, _)| at <= self.commit)
     }
 
     /// Whether that incarnation is linked, and answered lately.
