@@ -96,8 +96,11 @@ impl Failure {
         match self {
             Self::Config(_) => Exit::Config,
             Self::Server(error) => match error {
-                ServerError::NoSuchReplica { .. } | ServerError::Config(_) => Exit::Config,
-                ServerError::PortTaken { .. } => Exit::Unavailable,
+                ServerError::NoSuchReplica { .. }
+                | ServerError::Config(_)
+                | ServerError::NotLetIn(_)
+                | ServerError::Removed { .. } => Exit::Config,
+                ServerError::PortTaken { .. } | ServerError::Twin { .. } => Exit::Unavailable,
                 ServerError::Storage(_) | ServerError::System { .. } => Exit::Io,
             },
             Self::Cluster(error) => error.exit(),

@@ -108,6 +108,9 @@ pub struct ServerArgs {
     /// `--data`
     #[command(flatten)]
     pub data: DataArg,
+    /// Join the cluster of the member whose internal port this is; may stay in later starts
+    #[arg(long, value_name = "HOST:PORT")]
+    pub join: Option<String>,
     /// End when standard input closes: set by `cluster`, so that no replica outlives it
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -233,7 +236,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             if args.supervised {
                 supervised::end_with_standard_input()?;
             }
-            server::run(&config, args.id)?;
+            server::run(&config, args.id, args.join.as_deref())?;
         }
         Command::Cluster(args) => cluster::run(&file, &load(&file, &args.data)?)?,
         Command::Client(args) => client::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,

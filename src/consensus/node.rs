@@ -249,7 +249,7 @@ impl Node {
     }
 
     /// Who belongs to the cluster by what is committed.
-    pub(super) fn committed_membership(&self) -> Option<&Membership> {
+    pub fn committed_membership(&self) -> Option<&Membership> {
         self.log.committed_membership(self.commit)
     }
 

@@ -14,6 +14,7 @@
 //! for form here and for sense by the core; a line that is not of this grammar ends the link, because what follows it
 //! cannot be trusted to be framed right.
 
+pub mod admin;
 mod decode;
 mod encode;
 pub mod handshake;

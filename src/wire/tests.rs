@@ -200,20 +200,24 @@ fn a_hello_survives_its_line_and_what_is_wrong_with_it_is_named() {
     assert_eq!(Hello::parse(&dialer.print()), Ok((dialer.clone(), None)));
     let proven = format!("{}|abc", acceptor.print());
     assert_eq!(Hello::parse(&proven), Ok((acceptor.clone(), Some("abc"))));
-    assert_eq!(dialer.check(&acceptor, &book), Ok(()));
+    assert_eq!(dialer.check(&acceptor, |id| book.contains(&id)), Ok(()));
     assert_eq!(Hello::parse("1|bob"), Err(Refused::NotAReplica));
     assert_eq!(Hello::parse("hello"), Err(Refused::NotAReplica));
     assert_eq!(Hello::parse("hello|9|data"), Err(Refused::Version("9".into())));
-    assert_eq!(hello(3, 1).check(&acceptor, &book), Err(Refused::UnknownReplica(ReplicaId(3))));
-    assert_eq!(hello(1, 1).check(&acceptor, &book), Err(Refused::UnknownReplica(ReplicaId(1))));
-    assert_eq!(hello(2, 2).check(&acceptor, &book), Err(Refused::OtherReplica(ReplicaId(2))));
+    assert_eq!(hello(3, 1).check(&acceptor, |id| book.contains(&id)), Err(Refused::UnknownReplica(ReplicaId(3))));
+    assert_eq!(hello(1, 1).check(&acceptor, |id| book.contains(&id)), Err(Refused::UnknownReplica(ReplicaId(1))));
+    assert_eq!(hello(2, 2).check(&acceptor, |id| book.contains(&id)), Err(Refused::OtherReplica(ReplicaId(2))));
     let mut other = dialer.clone();
     other.who.cluster = Some(ClusterId(8));
-    assert_eq!(other.check(&acceptor, &book), Err(Refused::OtherCluster));
+    assert_eq!(other.check(&acceptor, |id| book.contains(&id)), Err(Refused::OtherCluster));
     other.who.cluster = None;
-    assert_eq!(other.check(&acceptor, &book), Ok(()), "a blank replica may meet any cluster of its name");
+    assert_eq!(
+        other.check(&acceptor, |id| book.contains(&id)),
+        Ok(()),
+        "a blank replica may meet any cluster of its name"
+    );
     other.cluster_name = "other".into();
-    assert_eq!(other.check(&acceptor, &book), Err(Refused::OtherName("plainsong".into())));
+    assert_eq!(other.check(&acceptor, |id| book.contains(&id)), Err(Refused::OtherName("plainsong".into())));
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl World {
         self.hosts[host].saved = State::default();
         if self.style.spares > 0 {
             // Its id may be removed before it votes again: then it has to ask.
-            self.at(MS, Event::AskToJoin { host });
+            self.begin_to_ask(host);
         }
     }
 

@@ -23,19 +23,28 @@ impl World {
         self.hosts[host].stands_by = false;
         self.note(|| format!("{} wants to join", id(host)));
         self.start(host);
-        self.at(MS, Event::AskToJoin { host });
+        self.begin_to_ask(host);
+    }
+
+    /// From now on it asks, whenever it does not vote.
+    pub fn begin_to_ask(&mut self, host: usize) {
+        if !std::mem::replace(&mut self.hosts[host].asks, true) {
+            self.at(MS, Event::AskToJoin { host });
+        }
     }
 
     /// As long as it does not vote, it asks anybody: each leader has to be told anew.
     pub fn ask_to_join(&mut self, host: usize) {
         let me = self.disks[host].me;
-        let votes = |p: &Process| p.node.voters().contains(&me);
-        if self.hosts[host].stands_by || self.hosts[host].process.as_ref().is_some_and(votes) {
+        if self.hosts[host].stands_by {
+            self.hosts[host].asks = false;
             return;
         }
+        // That it votes may be undone, with the entry that says so.
+        let learns = |p: &Process| !p.node.voters().contains(&me);
         let contact = self.rng.usize(0..self.style.hosts);
         let place = self.hosts[host].place;
-        if contact != host && self.hosts[host].process.is_some() {
+        if contact != host && self.hosts[host].process.as_ref().is_some_and(learns) {
             self.ask_change(contact, Change::Join(me, address(host, place)));
         }
         self.at(ASK_AGAIN, Event::AskToJoin { host });

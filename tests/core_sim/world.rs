@@ -130,6 +130,8 @@ pub struct Host {
     pub clock_skew: u64,
     /// Runs nothing until it is asked to join.
     pub stands_by: bool,
+    /// Asks to be let in, whenever it does not vote.
+    pub asks: bool,
     /// Where it is reached.
     pub place: u32,
 }
@@ -174,6 +176,7 @@ impl World {
             dies_after: None,
             clock_skew: rng.u64(0..5_000),
             stands_by: false,
+            asks: false,
             place: 1,
         };
         let mut world = Self {
