@@ -7,6 +7,7 @@ use super::bench::BenchError;
 use super::client::ClientExit;
 use super::cluster::ClusterError;
 use super::log::LogError;
+use super::members::MembersError;
 use super::status::StatusError;
 use crate::config::ConfigError;
 use crate::server::ServerError;
@@ -78,6 +79,9 @@ pub enum Failure {
     /// `log`
     #[error(transparent)]
     Log(#[from] LogError),
+    /// `leave`, `remove`
+    #[error(transparent)]
+    Members(#[from] MembersError),
     /// `bench`
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -107,6 +111,7 @@ impl Failure {
             Self::Client(error) => error.exit(),
             Self::Status(error) => error.exit(),
             Self::Log(error) => error.exit(),
+            Self::Members(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::Drill => Exit::Failed,
             Self::Io(_) => Exit::Io,

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod drill;
 mod exit;
 pub mod log;
+pub mod members;
 mod output;
 pub mod status;
 mod supervised;
@@ -71,7 +72,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs one replica until SIGTERM
-    #[command(after_help = "Example:\n  plainsong server -i 3 --data /var/lib/plainsong")]
+    #[command(after_help = "Examples:\n  plainsong server -i 3 --data /var/lib/plainsong\n  \
+                            plainsong server -i 6 --join 10.0.0.1:7001   (any member's internal port)")]
     Server(ServerArgs),
     /// Runs every replica of the config on this machine until Ctrl-C
     #[command(after_help = "Examples:\n  plainsong cluster\n  plainsong cluster --config test.yaml --data /tmp/test")]
@@ -89,6 +91,12 @@ pub enum Command {
     /// Prints the replay log of a replica as text: index|term|time|entry
     #[command(after_help = "Example:\n  plainsong log -i 1 | tail -3")]
     Log(LogArgs),
+    /// Takes a running replica out of the cluster
+    #[command(after_help = "Example:\n  plainsong leave -i 3")]
+    Leave(MemberArgs),
+    /// Takes a replica out of the cluster, also one that is lost
+    #[command(after_help = "Examples:\n  plainsong remove -i 3\n  plainsong remove -i 3 --member 10.0.0.2:7002 --yes")]
+    Remove(MemberArgs),
     /// Measures how fast the cluster acknowledges messages
     #[command(after_help = "Examples:\n  plainsong bench\n  plainsong bench -n 1 --duration 5\n  \
                             plainsong bench --failover --duration 60   (and kill a leader meanwhile)\n\n\
@@ -165,6 +173,20 @@ pub struct LogArgs {
     pub data: DataArg,
 }
 
+/// `plainsong leave`, `plainsong remove`
+#[derive(Debug, Args)]
+pub struct MemberArgs {
+    /// Which replica goes
+    #[arg(short, long, value_name = "ID")]
+    pub id: u16,
+    /// Ask the member with this internal port instead of those of the config; may be repeated
+    #[arg(long = "member", value_name = "HOST:PORT")]
+    pub members: Vec<String>,
+    /// Do not ask whether it is meant
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// `plainsong bench`
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -221,6 +243,8 @@ impl Command {
             Self::Status(_) => "status",
             Self::CheckConfig(_) => "check-config",
             Self::Log(_) => "log",
+            Self::Leave(_) => "leave",
+            Self::Remove(_) => "remove",
             Self::Bench(_) => "bench",
             Self::Drill(_) => "drill",
         }
@@ -243,6 +267,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
         Command::CheckConfig(args) => check_config(&args.file.unwrap_or(file))?,
         Command::Log(args) => log::run(&load(&file, &args.data)?, args.id)?,
+        Command::Leave(args) => members::remove(&args, &load_unless(false, &file)?, true)?,
+        Command::Remove(args) => members::remove(&args, &load_unless(false, &file)?, false)?,
         Command::Bench(args) => bench::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
         Command::Drill(args) => {
             if !drill::run(&args)? {

@@ -96,7 +96,11 @@ impl View {
         let voters = self.voting_ids();
         let others = news.iter().filter(|one| one.id != self.me);
         let verdicts = others.map(|one| self.audit.note(one.id, one.checkpoint, &voters)).collect();
-        // Who joins reports before this replica knows where it is: it is shown, without an address.
+        // Who joins reports before this replica knows where it is: it is shown without an address, as long as the leader
+        // spreads news of it. A report is of one replica, and says nothing of others.
+        if news.len() > 1 {
+            self.news.retain(|id, _| self.addresses.contains_key(id) || news.iter().any(|one| one.id == *id));
+        }
         self.news.extend(news.into_iter().map(|one| (one.id, one)));
         verdicts
     }
@@ -171,7 +175,8 @@ impl View {
 
     /// What the leader spreads with its pulses.
     pub fn spread(&self, applied: Index) -> Vec<PeerNews> {
-        let ids: BTreeSet<ReplicaId> = self.addresses.keys().chain(self.news.keys()).copied().collect();
+        let joining = self.news.keys().filter(|id| self.is_up(**id));
+        let ids: BTreeSet<ReplicaId> = self.addresses.keys().chain(joining).copied().collect();
         ids.into_iter()
             .map(|id| PeerNews {
                 id,
