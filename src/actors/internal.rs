@@ -156,4 +156,8 @@ pub enum Ending {
     Restored,
     /// The state is damaged: it must be set aside, and derived again from the log.
     StateDamaged,
+    /// This replica was removed from the cluster.
+    Removed,
+    /// Another process runs under this replica's id, and was there first.
+    Twin,
 }

@@ -23,6 +23,8 @@
 //! | Store (state) → Replicator | [`internal::FromState`] | one for each job | — |
 //! | Replicator → Peer | [`internal::ToPeer`] | the follower's in-flight window, the origin's window | `LINK_OUT_BYTES_MAX`: the link is cut |
 //! | Peer → Replicator | [`internal::FromPeer`] | one chunk of the socket (`send().await`) | the socket is not read |
+//! | listener → Replicator | [`admin::Asked`] | [`listener::ADMINS_MAX`] conversations | the caller is told to come back |
+//! | Replicator → dialers, links | [`directory::Book`] | a watch: the newest | — |
 //! | Heartbeat ⇄ Replicator | pulses | one tick is out; a pulse that does not fit the socket is dropped | the next round makes up for it |
 //! | Heartbeat → Election | who lives, evidence | one a change | — |
 //! | Replicator → Election | a leader was heard, standing | one a turn, at most one each few ms | — |
@@ -31,10 +33,13 @@
 //! Nothing waits inside a handler. What must wait (a request until its entry is applied) is a row in a table.
 
 pub mod acceptor;
+pub mod admin;
+pub mod directory;
 pub mod election;
 pub mod hasher;
 pub mod heartbeat;
 pub mod internal;
+pub mod joining;
 pub mod kernel;
 pub mod link;
 pub mod listener;

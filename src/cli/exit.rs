@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::bench::BenchError;
 use super::client::ClientExit;
 use super::cluster::ClusterError;
+use super::members::MembersError;
 use super::status::StatusError;
 use super::tool::ToolError;
 use crate::config::ConfigError;
@@ -85,6 +86,9 @@ pub enum Failure {
     /// `log`, `replay`, `verify`, `rebuild`, `recover`
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// `leave`, `remove`
+    #[error(transparent)]
+    Members(#[from] MembersError),
     /// `bench`
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -103,14 +107,18 @@ impl Failure {
         match self {
             Self::Config(_) => Exit::Config,
             Self::Server(error) => match error {
-                ServerError::NoSuchReplica { .. } | ServerError::Config(_) => Exit::Config,
-                ServerError::PortTaken { .. } => Exit::Unavailable,
+                ServerError::NoSuchReplica { .. }
+                | ServerError::Config(_)
+                | ServerError::NotLetIn(_)
+                | ServerError::Removed { .. } => Exit::Config,
+                ServerError::PortTaken { .. } | ServerError::Twin { .. } => Exit::Unavailable,
                 ServerError::Storage(_) | ServerError::System { .. } => Exit::Io,
             },
             Self::Cluster(error) => error.exit(),
             Self::Client(error) => error.exit(),
             Self::Status(error) => error.exit(),
             Self::Tool(error) => error.exit(),
+            Self::Members(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::Drill => Exit::Failed,
             Self::Io(_) => Exit::Io,

@@ -11,6 +11,7 @@ pub mod drill;
 mod exit;
 pub mod log;
 pub mod manual;
+pub mod members;
 mod output;
 mod progress;
 pub mod rebuild;
@@ -81,7 +82,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs one replica until SIGTERM
-    #[command(after_help = "Example:\n  plainsong server -i 3 --data /var/lib/plainsong")]
+    #[command(after_help = "Examples:\n  plainsong server -i 3 --data /var/lib/plainsong\n  \
+                            plainsong server -i 6 --join 10.0.0.1:7001   (any member's internal port)")]
     Server(ServerArgs),
     /// Runs every replica of the config on this machine until Ctrl-C
     #[command(after_help = "Examples:\n  plainsong cluster\n  plainsong cluster --config test.yaml --data /tmp/test")]
@@ -115,6 +117,12 @@ pub enum Command {
     #[command(after_help = "Example:\n  plainsong recover --force -i 1\n\n\
                             Choose the replica with the longest log: plainsong log -i 1 --tail 1")]
     Recover(recover::RecoverArgs),
+    /// Takes a running replica out of the cluster
+    #[command(after_help = "Example:\n  plainsong leave -i 3")]
+    Leave(MemberArgs),
+    /// Takes a replica out of the cluster, also one that is lost
+    #[command(after_help = "Examples:\n  plainsong remove -i 3\n  plainsong remove -i 3 --member 10.0.0.2:7002 --yes")]
+    Remove(MemberArgs),
     /// Measures how fast the cluster acknowledges messages
     #[command(after_help = "Examples:\n  plainsong bench\n  plainsong bench -n 1 --duration 5\n  \
                             plainsong bench --failover --duration 60   (and kill a leader meanwhile)\n\n\
@@ -140,6 +148,9 @@ pub struct ServerArgs {
     /// `--data`
     #[command(flatten)]
     pub data: DataArg,
+    /// Join the cluster of the member whose internal port this is; may stay in later starts
+    #[arg(long, value_name = "HOST:PORT")]
+    pub join: Option<String>,
     /// End when standard input closes: set by `cluster`, so that no replica outlives it
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -181,6 +192,20 @@ pub struct CheckConfigArgs {
     /// The file to check, instead of --config
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
+}
+
+/// `plainsong leave`, `plainsong remove`
+#[derive(Debug, Args)]
+pub struct MemberArgs {
+    /// Which replica goes
+    #[arg(short, long, value_name = "ID")]
+    pub id: u16,
+    /// Ask the member with this internal port instead of those of the config; may be repeated
+    #[arg(long = "member", value_name = "HOST:PORT")]
+    pub members: Vec<String>,
+    /// Do not ask whether it is meant
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `plainsong bench`
@@ -243,6 +268,8 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Rebuild(_) => "rebuild",
             Self::Recover(_) => "recover",
+            Self::Leave(_) => "leave",
+            Self::Remove(_) => "remove",
             Self::Bench(_) => "bench",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
@@ -260,7 +287,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             if args.supervised {
                 supervised::end_with_standard_input()?;
             }
-            server::run(&config, args.id)?;
+            server::run(&config, args.id, args.join.as_deref())?;
         }
         Command::Cluster(args) => cluster::run(&file, &load(&file, &args.data)?)?,
         Command::Client(args) => client::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
@@ -271,6 +298,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(&args, &file)?,
         Command::Rebuild(args) => rebuild::run(&args, &file)?,
         Command::Recover(args) => recover::run(&args, &file)?,
+        Command::Leave(args) => members::remove(&args, &load_unless(false, &file)?, true)?,
+        Command::Remove(args) => members::remove(&args, &load_unless(false, &file)?, false)?,
         Command::Bench(args) => bench::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
         Command::Completions(args) => manual::completions(&args)?,
         Command::Man(args) => manual::man(&args)?,

@@ -32,7 +32,9 @@ pub fn refound(disk: &Recovered, clock: u64, cluster: ClusterId) -> Result<Batch
     let me = disk.me;
     let log_term = disk.term_starts.last().map_or_else(Default::default, |(term, _)| *term);
     let term = disk.hard_state.term.max(log_term).next();
-    let membership = Membership { voters: vec![me], removed: left_behind(before, me) };
+    // The others keep their places: who comes back blank is awaited, as after a lost disk.
+    let addresses = before.addresses.clone();
+    let membership = Membership { voters: vec![me], removed: left_behind(before, me), addresses };
     let entry =
         Entry { index: disk.last.next(), term, time: clock.max(disk.last_time), body: Body::Membership(membership) };
     Ok(Batch {

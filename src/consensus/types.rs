@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::Address;
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -113,6 +115,9 @@ pub struct Membership {
     pub voters: Vec<Member>,
     /// Incarnations that were taken out of the voters: they are refused for ever.
     pub removed: Vec<Member>,
+    /// Where who belongs to the cluster is reached, sorted by id. Empty until the first change of members: until then
+    /// the address book is that of the config.
+    pub addresses: Vec<Address>,
 }
 
 impl Membership {
@@ -124,6 +129,21 @@ impl Membership {
     /// The voting incarnation of an id.
     pub fn voter(&self, id: ReplicaId) -> Option<Member> {
         self.voters.iter().copied().find(|m| m.id == id)
+    }
+
+    /// Whether the cluster counts on a replica of that id: it votes, or was wiped and will vote again. (In entries of
+    /// releases without addresses nobody was removed but to be replaced.)
+    pub fn belongs(&self, id: ReplicaId) -> bool {
+        let awaited = match &self.addresses[..] {
+            [] => self.removed.iter().any(|m| m.id == id),
+            addresses => addresses.iter().any(|a| a.id == id),
+        };
+        awaited || self.voter(id).is_some()
+    }
+
+    /// Whether that incarnation was removed, and not to be replaced.
+    pub fn is_dismissed(&self, member: Member) -> bool {
+        self.removed.contains(&member) && !self.belongs(member.id)
     }
 }
 
@@ -174,7 +194,12 @@ impl Entry {
             + match &self.body {
                 Body::Noop => 0,
                 Body::Founding(f) => f.members.len() * size_of::<Member>(),
-                Body::Membership(m) => (m.voters.len() + m.removed.len()) * size_of::<Member>(),
+                Body::Membership(m) => {
+                    let texts: usize = m.addresses.iter().map(|a| a.clients.len() + a.replicas.len()).sum();
+                    (m.voters.len() + m.removed.len()) * size_of::<Member>()
+                        + m.addresses.len() * size_of::<Address>()
+                        + texts
+                }
                 Body::Command(bytes) => bytes.len(),
             }
     }

@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use chat::Name;
 
-use super::{PeerLine, PeerNews, Presence, limits};
+use super::{PeerLine, PeerNews, Presence, limits, members};
 use crate::consensus::{
-    Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, ReplicaId, Round, Run, Term,
+    Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, Member, ReplicaId, Round, Run, Term,
 };
 use crate::machine::audit::Checkpoint;
 use crate::machine::body::{self, Kind, parse_member};
@@ -129,7 +129,9 @@ impl Decoder {
             "presence" => presence(rest).map(PeerLine::Presence),
             "news" => news(rest).map(PeerLine::News),
             "clock" => numbers(rest).map(|[millis]| PeerLine::Clock(millis)),
-            "restored" => restored(rest),
+            "restored" => member_and_run(rest).map(|(member, run)| PeerLine::Restored(member, run)),
+            "removed" => member_and_run(rest).map(|(member, run)| PeerLine::Removed(member, run)),
+            "change" | "changed" => members::parse_frame(word, rest).map(PeerLine::Frame),
             "found" => found(rest).map(PeerLine::Frame),
             _ => short_frame(word, rest).map(PeerLine::Frame),
         };
@@ -224,11 +226,11 @@ fn found(rest: &str) -> Option<Frame> {
     }
 }
 
-fn restored(rest: &str) -> Option<PeerLine> {
+fn member_and_run(rest: &str) -> Option<(Member, Run)> {
     let (member, run) = rest.split_once('|')?;
     let (boot, nonce) = run.split_once('|')?;
     let run = Run { boot: Boot(decimal(boot.as_bytes())?), nonce: u32::try_from(hex(nonce)?).ok()? };
-    Some(PeerLine::Restored(parse_member(member)?, run))
+    Some((parse_member(member)?, run))
 }
 
 fn presence(rest: &str) -> Option<Presence> {

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{PeerLine, PeerNews, Presence, limits};
+use super::{PeerLine, PeerNews, Presence, limits, members};
 use crate::consensus::{ClusterId, Entry, FoundingState, Frame};
 use crate::machine::body::{self, Kind};
 
@@ -16,6 +16,9 @@ pub fn encode(line: &PeerLine, out: &mut BytesMut) {
         PeerLine::Presence(presence) => encode_presence(presence, out),
         PeerLine::Restored(member, run) => {
             out.put_slice(format!("restored|{member}|{}|{:x}\n", run.boot, run.nonce).as_bytes());
+        }
+        PeerLine::Removed(member, run) => {
+            out.put_slice(format!("removed|{member}|{}|{:x}\n", run.boot, run.nonce).as_bytes());
         }
         PeerLine::News(news) => encode_news(news, out),
         PeerLine::Clock(millis) => head(out, "clock", &[*millis]),
@@ -40,6 +43,12 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
         Frame::TimeoutNow { term } => head(out, "stand", &[term.0]),
         Frame::ReadIndex { term, id } => head(out, "read", &[term.0, *id]),
         Frame::ReadIndexReply { term, id, index } => head(out, "readable", &[term.0, *id, index.0]),
+        Frame::Change { term, id, change } => {
+            out.put_slice(format!("change|{term}|{id}|{}\n", members::change_text(change)).as_bytes());
+        }
+        Frame::ChangeReply { term, id, verdict } => {
+            out.put_slice(format!("changed|{term}|{id}|{}\n", members::verdict_text(*verdict)).as_bytes());
+        }
         Frame::Forward { term, payloads } => {
             out.reserve(LINE_OVERHEAD_BYTES + payloads.iter().map(|payload| payload.len() + 1).sum::<usize>());
             head(out, "forward", &[term.0, payloads.len() as u64]);

@@ -14,9 +14,11 @@
 //! for form here and for sense by the core; a line that is not of this grammar ends the link, because what follows it
 //! cannot be trusted to be framed right.
 
+pub mod admin;
 mod decode;
 mod encode;
 pub mod handshake;
+pub mod members;
 
 use chat::Name;
 
@@ -36,6 +38,8 @@ pub enum PeerLine {
     /// This run of this replica works on an old copy of its disk: it must start anew as blank. The run is named because
     /// by now another one, and a healthy one, may read this.
     Restored(Member, Run),
+    /// This run of this replica was removed from the cluster.
+    Removed(Member, Run),
     /// What the leader spreads with its pulses, and a follower reports with its answers.
     News(Vec<PeerNews>),
     /// What the sender's wall clock shows, in Unix milliseconds.

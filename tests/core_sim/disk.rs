@@ -94,7 +94,7 @@ impl Disk {
     /// Every entry that changed the voters.
     pub fn memberships(&self) -> Vec<(Index, Membership)> {
         let change = |e: &Entry| match &e.body {
-            Body::Founding(record) => Some(Membership { voters: record.members.clone(), removed: Vec::new() }),
+            Body::Founding(record) => Some(Membership { voters: record.members.clone(), ..Membership::default() }),
             Body::Membership(membership) => Some(membership.clone()),
             Body::Noop | Body::Command(_) => None,
         };

@@ -1,6 +1,8 @@
 //! How frames and duties look in a script.
 
-use plainsong::consensus::{Batch, Body, Duty, Entry, FoundingState, Frame, Index, Member, Membership, Reader, Term};
+use plainsong::consensus::{
+    Batch, Body, Change, Duty, Entry, FoundingState, Frame, Index, Member, Membership, Reader, Term, Verdict,
+};
 
 /// `4@2`: entry 4, of term 2.
 pub fn at(index: Index, term: Term) -> String {
@@ -11,7 +13,11 @@ pub fn entry(entry: &Entry) -> String {
     let said = match &entry.body {
         Body::Noop => "noop".to_owned(),
         Body::Founding(record) => format!("founding of {}", members(&record.members)),
-        Body::Membership(membership) => format!("voters {}", members(&membership.voters)),
+        Body::Membership(membership) => {
+            let places: Vec<_> = membership.addresses.iter().map(|a| a.replicas.trim_end_matches(":7000")).collect();
+            let at = if places.is_empty() { String::new() } else { format!(", at {}", places.join(" ")) };
+            format!("voters {}{at}", members(&membership.voters))
+        }
         Body::Command(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
     };
     format!("{} {said}", at(entry.index, entry.term))
@@ -48,6 +54,8 @@ pub fn frame(frame: &Frame) -> String {
         Frame::TimeoutNow { term } => format!("TimeoutNow term {term}"),
         Frame::ReadIndex { term, id } => format!("ReadIndex term {term}: read {id}"),
         Frame::ReadIndexReply { term, id, index } => format!("ReadIndexReply term {term}: read {id} at {index}"),
+        Frame::Change { term, id, change } => format!("Change term {term}: {id} asks: {}", asked(change)),
+        Frame::ChangeReply { term, id, verdict } => format!("ChangeReply term {term}: to {id}: {}", said(*verdict)),
         Frame::Forward { term, payloads } => format!("Forward term {term}: {} proposals", payloads.len()),
         Frame::Beat { term, round, commit } => format!("Beat term {term}, round {round}, commit {commit}"),
         Frame::BeatReply { term, round, received } => {
@@ -65,6 +73,22 @@ pub fn frame(frame: &Frame) -> String {
                 founding(*state)
             )
         }
+    }
+}
+
+fn asked(change: &Change) -> String {
+    match change {
+        Change::Join(member, address) => format!("{member} joins, at {}", address.replicas),
+        Change::Remove(id) => format!("remove {id}"),
+    }
+}
+
+fn said(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Done(index) => format!("done, by entry {index}"),
+        Verdict::Noted => "expected: it votes when it has caught up".to_owned(),
+        Verdict::Later => "ask again later".to_owned(),
+        Verdict::Refused(why) => format!("no, {why}"),
     }
 }
 
@@ -122,6 +146,9 @@ pub fn duty(duty: &Duty) -> Option<String> {
         }
         Duty::StandSoon => "will stand soon".to_owned(),
         Duty::Founded(_) => "knows that the cluster is founded".to_owned(),
+        Duty::ChangeAnswered(id, verdict) => format!("answers change {id}: {}", said(*verdict)),
+        Duty::Dismissed => "is removed".to_owned(),
+        Duty::RefuseRemoved(member, run) => format!("refuses {member}, boot {}: it was removed", run.boot),
         Duty::Voters(voters) => format!("voters: {}", membership(voters)),
         Duty::RefuseRestored(member, run) => format!("refuses {member}, boot {}: a restored copy", run.boot),
     })

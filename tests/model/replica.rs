@@ -172,6 +172,8 @@ impl Replica {
                     }
                     Duty::ReadReady(id, index) => turn.reads.push((id, index)),
                     Duty::RefuseRestored(..) => turn.refused = true,
+                    // Nobody asks for a change of members here.
+                    Duty::ChangeAnswered(..) | Duty::Dismissed | Duty::RefuseRemoved(..) => {}
                     Duty::HeardLeader | Duty::Standing(_) | Duty::StandSoon | Duty::Founded(_) | Duty::Voters(_) => {}
                 }
             }
@@ -215,7 +217,7 @@ impl Disk {
         let Some(Entry { body: Body::Founding(record), .. }) = self.log.first() else {
             panic!("every log begins with the founding record");
         };
-        let voters = Membership { voters: record.members.clone(), removed: Vec::new() };
+        let voters = Membership { voters: record.members.clone(), ..Membership::default() };
         let recovered = Recovered {
             me: member(at),
             boot: self.boot,
@@ -232,6 +234,9 @@ impl Disk {
         };
         let run = Run { boot: self.boot, nonce: 0 };
         let ids = (0..REPLICAS).map(|at| member(at).id).collect();
-        Node::new(&recovered, Settings { run, ids, book: 0, joins: false, fresh_cluster: CLUSTER })
+        Node::new(
+            &recovered,
+            Settings { run, ids, addresses: Vec::new(), book: 0, joins: false, fresh_cluster: CLUSTER },
+        )
     }
 }

@@ -105,6 +105,7 @@ impl World {
         let settings = Settings {
             run,
             ids: (0..self.style.hosts).map(id).collect(),
+            addresses: Vec::new(),
             book: 7,
             joins: false,
             fresh_cluster: ClusterId(self.rng.u64(1..)),

@@ -378,6 +378,7 @@ impl Replica {
                     let agree = verdicts.iter().all(|verdict| *verdict == Verdict::Agrees);
                     ensure!(SameState, agree, "{} finds {verdicts:?}", self.me);
                 }
+                PeerLine::Removed(..) => {}
                 PeerLine::Restored(member, run) => {
                     if (member, run) == (self.me, self.run) {
                         self.out.push(Out::EndRestored);
@@ -427,7 +428,7 @@ impl Replica {
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),
                 Duty::StandSoon => self.timers.stand_soon(self.now),
-                Duty::Founded(_) => {}
+                Duty::Founded(_) | Duty::ChangeAnswered(..) | Duty::Dismissed | Duty::RefuseRemoved(..) => {}
                 Duty::Voters(membership) => self.view.voters(&membership.voters),
                 Duty::RefuseRestored(member, run) => self.say(member.id, PeerLine::Restored(member, run)),
             }

@@ -48,6 +48,13 @@ impl Replicator {
                         log::info!("voters: {}", voters.join(", "));
                     }
                     self.view.voters(&membership.voters);
+                    self.publish_book();
+                }
+                Duty::ChangeAnswered(number, verdict) => self.change_answered(number, verdict),
+                Duty::Dismissed => self.dismissed(),
+                Duty::RefuseRemoved(member, run) => {
+                    log::warn!("replica {member} was removed from the cluster: it is told so");
+                    self.say(member.id, PeerLine::Removed(member, run));
                 }
                 Duty::RefuseRestored(member, run) => {
                     log::warn!("replica {member} shows an old copy of its disk: it is told to start anew as blank");

@@ -7,6 +7,8 @@
 //!
 //! No handler waits for anything.
 
+pub mod admin;
+mod book;
 pub mod clocks;
 mod duties;
 pub mod expiry;
@@ -26,16 +28,20 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 use bytes::{Bytes, BytesMut};
 use chat::{AccountId, IdRange};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use super::directory::{Book, Doom};
 use super::internal::{
     Ending, FromElection, FromHeartbeat, FromLog, FromPeer, FromState, Shared, Stop, ToElection, ToHeartbeat, ToPeer,
 };
 use super::messages::{News, SessionId, Slot};
+use super::peer::Peers;
 use super::store::{LogJob, StateJob};
 use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Term};
 use crate::machine;
+use crate::wire::admin::Places;
 use crate::wire::{PeerLine, Presence};
+use admin::Admin;
 use clocks::Clocks;
 use expiry::Expiry;
 use hub::Hub;
@@ -79,8 +85,14 @@ pub struct ReplicatorSettings {
     pub election_timeout_max: Duration,
     /// What is stamped on entries while this replica leads.
     pub quota: chat::Quota,
-    /// Where clients reach each replica.
-    pub addresses: BTreeMap<ReplicaId, String>,
+    /// Where everybody is by the config, or by the member that a joining replica asked.
+    pub given: Places,
+    /// Started with `--join`.
+    pub joins: bool,
+    /// Tells everybody where everybody is.
+    pub book: watch::Sender<Book>,
+    /// Told when this replica was removed.
+    pub doom: Doom,
     /// What other actors may look at.
     pub shared: Arc<Shared>,
 }
@@ -92,7 +104,7 @@ pub struct Outlets {
     /// The state's thread.
     pub state: std::sync::mpsc::Sender<StateJob>,
     /// One link a replica.
-    pub peers: BTreeMap<ReplicaId, Recipient<ToPeer>>,
+    pub peers: Peers,
     /// The pulse links.
     pub heartbeat: Recipient<ToHeartbeat>,
     /// The timers.
@@ -111,6 +123,7 @@ pub struct Replicator {
     online: Online,
     view: View,
     clocks: Clocks,
+    admin: Admin,
     outlets: Option<Outlets>,
     /// Lines of this turn for each peer, in order.
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
@@ -152,8 +165,11 @@ impl Replicator {
     /// A replicator around a node. Its outlets come with [`Connect`]: actors that point at each other are made first.
     pub fn new(settings: ReplicatorSettings, node: Node) -> Self {
         let me = settings.me.id;
-        let view = View::new(me, settings.addresses.clone(), Instant::now());
+        let book = book::now(&node, &settings);
+        let view = View::new(me, book::for_clients(&book), Instant::now());
+        settings.book.send_replace(book);
         Self {
+            admin: Admin::default(),
             handed: node.applied(),
             node,
             origin: Origin::default(),
@@ -216,6 +232,7 @@ impl Replicator {
         loop {
             self.send_writes();
             self.ask_reads();
+            self.ask_changes();
             let duties = self.node.duties();
             if duties.is_empty() {
                 break;
@@ -237,6 +254,7 @@ impl Replicator {
             self.sent_to = Some((term, leader));
             self.origin.send_again();
             self.requests.ask_again();
+            self.admin.ask_again(Instant::now());
         }
         while self.origin.bytes() < ORIGIN_BYTES_MAX {
             let n = self.origin.next();
@@ -296,8 +314,8 @@ impl Replicator {
 
     fn tell_presence(&mut self, news: Option<Presence>) {
         let Some(news) = news else { return };
-        let peers: Vec<_> = self.settings.addresses.keys().copied().filter(|id| *id != self.settings.me.id).collect();
-        for id in peers {
+        // Whoever is not linked is told everything when it is.
+        for id in self.view.linked() {
             self.say(id, PeerLine::Presence(news.clone()));
         }
     }
@@ -321,6 +339,12 @@ impl Replicator {
                     }
                 }
                 PeerLine::Clock(theirs) => self.clocks.heard(from.id, theirs, Instant::now()),
+                PeerLine::Removed(member, run) => {
+                    let me = self.node.introduction();
+                    if (member, run) == (me.member, me.run) {
+                        self.settings.doom.speak(Ending::Removed);
+                    }
+                }
                 PeerLine::Restored(member, run) => {
                     let me = self.node.introduction();
                     if (member, run) == (me.member, me.run) {
@@ -338,9 +362,7 @@ impl Replicator {
         self.settings.shared.commit.store(self.node.commit().0, Ordering::Relaxed);
         if let Some(outlets) = &self.outlets {
             for (id, lines) in std::mem::take(&mut self.to_peers) {
-                if let Some(peer) = outlets.peers.get(&id) {
-                    peer.do_send(ToPeer(lines));
-                }
+                outlets.peers.of(id).do_send(ToPeer(lines));
             }
             if !self.pulses.is_empty() {
                 outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
@@ -369,6 +391,7 @@ impl Replicator {
         self.tell_of_quorum(now);
         self.compare_clocks(now);
         self.expire(now);
+        self.expire_changes(now);
         self.go_on_stopping(now, ctx);
         self.stir(ctx);
         ctx.run_later(SWEEP_INTERVAL, Self::sweep);

@@ -57,6 +57,12 @@ impl View {
         self.contact_changed(now);
     }
 
+    /// Where everybody is, by the newest that is known: who is not there any more is shown no more.
+    pub fn addresses(&mut self, addresses: BTreeMap<ReplicaId, String>) {
+        self.news.retain(|id, _| addresses.contains_key(id));
+        self.addresses = addresses;
+    }
+
     /// The voters changed.
     pub fn voters(&mut self, voters: &[Member]) {
         self.voters = voters.to_vec();
@@ -106,6 +112,11 @@ impl View {
         let voters = self.voting_ids();
         let others = news.iter().filter(|one| one.id != self.me);
         let verdicts = others.map(|one| self.audit.note(one.id, one.checkpoint, &voters)).collect();
+        // Who joins reports before this replica knows where it is: it is shown without an address, as long as the leader
+        // spreads news of it. A report is of one replica, and says nothing of others.
+        if news.len() > 1 {
+            self.news.retain(|id, _| self.addresses.contains_key(id) || news.iter().any(|one| one.id == *id));
+        }
         self.news.extend(news.into_iter().map(|one| (one.id, one)));
         verdicts
     }
@@ -206,16 +217,18 @@ impl View {
 
     /// What the leader spreads with its pulses.
     pub fn spread(&self, applied: Index) -> Vec<PeerNews> {
-        let ids = self.addresses.keys().copied();
-        ids.map(|id| PeerNews {
-            id,
-            up: self.is_up(id),
-            votes: self.voters.iter().any(|m| m.id == id),
-            full: self.is_full(id),
-            applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
-            checkpoint: self.audit.newest(id),
-        })
-        .collect()
+        let joining = self.news.keys().filter(|id| self.is_up(**id));
+        let ids: BTreeSet<ReplicaId> = self.addresses.keys().chain(joining).copied().collect();
+        ids.into_iter()
+            .map(|id| PeerNews {
+                id,
+                up: self.is_up(id),
+                votes: self.voters.iter().any(|m| m.id == id),
+                full: self.is_full(id),
+                applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
+                checkpoint: self.audit.newest(id),
+            })
+            .collect()
     }
 
     /// What a follower reports with its answer to a pulse.

@@ -29,6 +29,8 @@ pub enum EntryKind {
     Ack,
     /// Messages that replicas marked
     Mark,
+    /// Messages that the retention removed
+    Expire,
     /// What this version cannot read
     Other,
 }
@@ -115,6 +117,7 @@ fn kind(body: &Body, command: Option<&Command>) -> EntryKind {
             Command::Passwd { .. } => EntryKind::Passwd,
             Command::Ack { .. } => EntryKind::Ack,
             Command::Mark { .. } => EntryKind::Mark,
+            Command::Expire => EntryKind::Expire,
         },
     }
 }
@@ -128,7 +131,7 @@ fn concerns(command: &Command, account: &Name) -> bool {
         | Command::Erase { speaker, .. }
         | Command::Passwd { speaker, .. }
         | Command::Ack { speaker, .. } => speaker.name == *account,
-        Command::Mark { .. } => false,
+        Command::Mark { .. } | Command::Expire => false,
     }
 }
 

@@ -272,7 +272,11 @@ mod tests {
         let mut seen = Vec::new();
         let mut look = |printer: &mut Printer| {
             printer.step_back_to_what_stands().expect("it reads");
-            printer.visit(|entry| Ok(seen.push((entry.index.0, entry.term.0)))).expect("it reads");
+            let visit = |entry: &Entry| {
+                seen.push((entry.index.0, entry.term.0));
+                Ok(())
+            };
+            printer.visit(visit).expect("it reads");
             std::mem::take(&mut seen)
         };
         assert_eq!(look(&mut printer).len(), 5);

@@ -148,7 +148,7 @@ fn memberships(conn: &Connection) -> Result<Memberships, StorageError> {
         let entry = rows::page(conn, index, index, 0)?.pop();
         match entry.map(|entry| entry.body) {
             Some(Body::Founding(founding)) => {
-                found.push((index, Membership { voters: founding.members.clone(), removed: Vec::new() }));
+                found.push((index, Membership { voters: founding.members.clone(), ..Membership::default() }));
                 record = Some(founding);
             }
             Some(Body::Membership(membership)) => found.push((index, membership)),
