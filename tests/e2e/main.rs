@@ -16,6 +16,7 @@ mod failover;
 mod founding;
 mod limits;
 mod lines;
+mod members;
 mod ops;
 mod outages;
 mod past;
