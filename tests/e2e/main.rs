@@ -17,6 +17,7 @@ mod failover;
 mod founding;
 mod limits;
 mod lines;
+mod members;
 mod ops;
 mod outages;
 mod page;
