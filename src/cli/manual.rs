@@ -32,14 +32,14 @@ pub fn completions(args: &CompletionsArgs) -> io::Result<()> {
 pub fn man(args: &ManArgs) -> io::Result<()> {
     let all = Cli::command();
     let page = match &args.subcommand {
-        None => all,
+        None => clap_mangen::Man::new(all),
         Some(name) => {
             let found = all.find_subcommand(name).cloned();
             let found = found.ok_or_else(|| io::Error::other(format!("no subcommand {name}: see plainsong help")))?;
-            found.name(format!("plainsong-{name}"))
+            clap_mangen::Man::new(found).title(format!("plainsong-{name}"))
         }
     };
     let mut text = Vec::new();
-    clap_mangen::Man::new(page).render(&mut text)?;
+    page.render(&mut text)?;
     output::print(&String::from_utf8_lossy(&text))
 }
