@@ -392,7 +392,8 @@ impl Node {
     ///   3. the second replaces the first: 8 is less than 10, and a healthy replica is told to wipe itself.
     fn is_restored_copy(&self, peer: &Introduction) -> bool {
         let known = self.runs.get(&peer.member);
-        if known == Some(&peer.run) {
+        // A member of the cluster before this one is no copy: its disk may be all that is left of that cluster.
+        if known == Some(&peer.run) || self.is_stranger(peer) {
             return false;
         }
         let older_run = known.is_some_and(|known| peer.run.boot <= known.boot);
@@ -414,7 +415,7 @@ impl Node {
         if self.peers.get(&from.id).is_none_or(|p| p.member != from) {
             return; // of a link that is gone, or of an incarnation that was refused
         }
-        if self.is_stranger(from.id) {
+        if self.peers.get(&from.id).is_some_and(|peer| self.is_stranger(peer)) {
             return;
         }
         match frame {
@@ -448,9 +449,8 @@ impl Node {
     ///   1. 3 is blank, and linked to 1, whose cluster was founded anew, and to 2, of the cluster before;
     ///   2. 1 hands it its log; 3 acknowledges, and is made a voter;
     ///   3. 2 leads what is left of the old cluster, in a higher term: 3 would drop what it has acknowledged to 1.
-    fn is_stranger(&self, id: ReplicaId) -> bool {
-        let theirs = self.peers.get(&id).and_then(|peer| peer.cluster);
-        matches!((theirs, self.cluster), (Some(theirs), Some(ours)) if theirs != ours)
+    fn is_stranger(&self, peer: &Introduction) -> bool {
+        matches!((peer.cluster, self.cluster), (Some(theirs), Some(ours)) if theirs != ours)
     }
 
     // --- terms and roles -------------------------------------------------------------------------------------

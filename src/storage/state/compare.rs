@@ -299,6 +299,7 @@ mod tests {
 
     /// The same entries, with so many to a commit, and so many messages young.
     fn state(dir: &Path, per_commit: usize, young: usize) -> StateStore {
+        std::fs::create_dir_all(dir).expect("a folder");
         let mut state = StateStore::open(dir, ME, "choir").expect("a new state");
         state.young.pace = Pace { messages_max: young, rows_min: 3 };
         for entries in entries().chunks(per_commit) {
