@@ -303,7 +303,7 @@ impl Replica<'_> {
         let (ending_tx, ending) = oneshot::channel();
         replicator.do_send(Connect(Outlets {
             log: log.jobs,
-            state: state.jobs,
+            state: state.access,
             peers: peers.iter().map(|(id, peer)| (*id, peer.clone().recipient())).collect(),
             heartbeat: heartbeat.clone().recipient(),
             election: election.recipient(),

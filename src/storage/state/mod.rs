@@ -19,9 +19,11 @@ mod chat;
 mod damage_tests;
 mod fresh;
 mod hot;
+mod ids;
 mod purge;
 mod rows;
 mod schema;
+mod sheets;
 mod shelf;
 #[cfg(test)]
 mod tests;
