@@ -474,3 +474,7 @@ impl Applier {
 fn fatal<T>(result: Result<T, StorageError>, doing: &str) -> T {
     result.unwrap_or_else(|error| panic!("cannot {doing}: {error}"))
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
