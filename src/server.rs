@@ -371,7 +371,7 @@ impl Replica<'_> {
         let (ending_tx, ending) = oneshot::channel();
         replicator.do_send(Connect(Outlets {
             log: log.jobs,
-            state: state.jobs,
+            state: state.access,
             peers: peers.clone(),
             heartbeat: heartbeat.clone().recipient(),
             election: election.recipient(),

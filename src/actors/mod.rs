@@ -20,6 +20,7 @@
 //! | Replicator → Store (log) | [`store::LogJob`] | batches: the in-flight windows of followers and the origins' windows | proposals are held, then refused |
 //! | Store (log) → Replicator | [`internal::FromLog`] | one for each job | — |
 //! | Replicator → Store (state) | [`store::StateJob`] | `APPLYING_BYTES_MAX`; queries: the sessions' windows | the core hands over no more |
+//! | Replicator → state, no message | [`store::StateAccess::apply_at_once`] | 16 entries, all before them told of | they are sent as a job |
 //! | Store (state) → Replicator | [`internal::FromState`] | one for each job | — |
 //! | Replicator → Peer | [`internal::ToPeer`] | the follower's in-flight window, the origin's window | `LINK_OUT_BYTES_MAX`: the link is cut |
 //! | Peer → Replicator | [`internal::FromPeer`] | one chunk of the socket (`send().await`) | the socket is not read |

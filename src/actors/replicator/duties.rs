@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::actors::internal::{Ending, ToElection, ToHeartbeat};
 use crate::actors::messages::{Done, Entered, News};
 use crate::actors::store::{LogJob, Own, StateJob, StateNews};
-use crate::consensus::{Duty, Frame, Index, Input, ReplicaId, Standing};
+use crate::consensus::{Duty, Entry, Frame, Index, Input, ReplicaId, Standing};
 use crate::machine::audit::Verdict;
 use crate::wire::PeerLine;
 use chat::{Answer, MessageId};
@@ -29,7 +29,7 @@ impl Replicator {
                 Duty::Load(reader, from, to) => self.to_log(LogJob::Load(reader, from, to)),
                 Duty::Apply(entries) => {
                     self.handed = entries.last().map_or(self.handed, |entry| entry.index);
-                    self.to_state(StateJob::Apply(entries));
+                    self.apply(entries);
                 }
                 Duty::Send(to, frame) => self.say(to, PeerLine::Frame(frame)),
                 Duty::Pulse(to, frame) => self.pulse(to, frame),
@@ -70,8 +70,21 @@ impl Replicator {
         }
     }
 
-    fn to_state(&self, job: StateJob) {
+    /// At once, if that is quick and in order: the state's thread has told of all that it was sent.
+    fn apply(&mut self, entries: Vec<Entry>) {
+        let at_once = match &self.outlets {
+            Some(outlets) if self.state_owes == 0 => outlets.state.apply_at_once(&entries),
+            _ => None,
+        };
+        match at_once {
+            Some(news) => self.applied_at_once.push(news),
+            None => self.to_state(StateJob::Apply(entries)),
+        }
+    }
+
+    fn to_state(&mut self, job: StateJob) {
         if let Some(outlets) = &self.outlets {
+            self.state_owes += 1;
             outlets.state.send(job).expect("the state's thread lives as long as its queue");
         }
     }

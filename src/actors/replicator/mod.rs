@@ -36,7 +36,7 @@ use super::internal::{
 };
 use super::messages::{News, SessionId, Slot};
 use super::peer::Peers;
-use super::store::{LogJob, StateJob};
+use super::store::{LogJob, StateAccess, StateNews};
 use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Term};
 use crate::machine;
 use crate::wire::admin::Places;
@@ -102,7 +102,7 @@ pub struct Outlets {
     /// The log's thread.
     pub log: std::sync::mpsc::Sender<LogJob>,
     /// The state's thread.
-    pub state: std::sync::mpsc::Sender<StateJob>,
+    pub state: StateAccess,
     /// One link a replica.
     pub peers: Peers,
     /// The pulse links.
@@ -139,6 +139,10 @@ pub struct Replicator {
     storing: Storing,
     /// The last entry handed to the state.
     handed: crate::consensus::Index,
+    /// Jobs of the state's thread whose news have not come.
+    state_owes: usize,
+    /// What was applied at once, to be heard after the duties.
+    applied_at_once: Vec<StateNews>,
     sent_to: Option<(Term, ReplicaId)>,
     heard_leader: bool,
     told_heard: Option<Instant>,
@@ -171,6 +175,8 @@ impl Replicator {
         Self {
             admin: Admin::default(),
             handed: node.applied(),
+            state_owes: 0,
+            applied_at_once: Vec::new(),
             node,
             origin: Origin::default(),
             requests: Requests::new(),
@@ -238,6 +244,9 @@ impl Replicator {
                 break;
             }
             self.carry_out(duties);
+            for news in std::mem::take(&mut self.applied_at_once) {
+                self.state_says(news);
+            }
         }
         self.query_state();
         self.tell_election();
@@ -563,6 +572,8 @@ impl Handler<FromState> for Replicator {
     type Result = ();
 
     fn handle(&mut self, news: FromState, ctx: &mut Self::Context) {
+        // What says that the state is damaged is no job's.
+        self.state_owes = self.state_owes.saturating_sub(news.0.len());
         for one in news.0 {
             self.state_says(one);
         }

@@ -23,7 +23,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use rusqlite::{CachedStatement, Connection, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use crate::consensus::{Batch, Body, Entry, Index, Member, Run, Term};
 use crate::storage::error::StorageError;
@@ -57,33 +57,49 @@ impl LogStore {
         if batches.iter().all(is_empty) {
             return Ok(());
         }
-        // `meta` and `tail` are replaced only after the commit: an error leaves them as the file is.
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let written = self.fill(batches).and_then(|written| {
+            self.conn.prepare_cached("COMMIT")?.execute([])?;
+            Ok(written)
+        });
+        // Replaced only after the commit: an error leaves them as the file is.
+        match written {
+            Ok((meta, tail)) => (self.meta, self.tail) = (meta, tail),
+            Err(error) => {
+                // After some errors (a full disk) SQLite has done it already.
+                if !self.conn.is_autocommit() {
+                    self.conn.execute_batch("ROLLBACK")?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the batches in the open transaction. Gives what is true once it is committed.
+    fn fill(&self, batches: &[Batch]) -> Result<(meta::Meta, Tail), StorageError> {
         let mut meta = self.meta.clone();
         let mut tail = self.tail;
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut insert = rows::prepare_insert(&tx)?;
+        let conn = &self.conn;
+        let mut insert = rows::prepare_insert(conn)?;
         for batch in batches {
             meta.hard_state = batch.hard_state.unwrap_or(meta.hard_state);
             meta.founding = batch.founding.unwrap_or(meta.founding);
             meta.cluster_id = batch.cluster.or(meta.cluster_id);
             if let Some(from) = batch.truncate_from {
-                tail = truncate(&tx, tail, from)?;
+                tail = truncate(conn, tail, from)?;
             }
             for entry in &batch.append {
-                tail = append(&tx, &mut insert, tail, entry)?;
+                tail = append(conn, &mut insert, tail, entry)?;
             }
             for &(peer, run) in &batch.peer_runs {
-                remember_run(&tx, peer, run)?;
+                remember_run(conn, peer, run)?;
             }
         }
-        drop(insert);
         if meta != self.meta {
-            meta::save(&tx, &meta)?;
+            meta::save(conn, &meta)?;
         }
-        tx.commit()?;
-        self.meta = meta;
-        self.tail = tail;
-        Ok(())
+        Ok((meta, tail))
     }
 
     /// The entries `from..=to`, as many as fit `bytes_max` (by [`Entry::size`]) and at least one. Ends early at the

@@ -59,7 +59,7 @@ fn lived(is_filed: bool) -> TempDir {
     state.set_stream(ME, Boot(1), 5);
     state.advance(Index(12), 99);
     if is_filed {
-        state.young.pace = Pace { messages_max: 1, rows_min: 100 };
+        state.young.pace = Pace { messages_max: 1, rows_min: 100, ..Pace::default() };
     }
     state.commit().expect("it commits");
     assert!(!is_filed || state.young.filed().to == 12, "all is in the tables");
@@ -166,12 +166,16 @@ fn a_changed_cell_is_damage_and_never_shown() {
 #[test]
 fn a_key_row_that_leads_elsewhere_is_damage() {
     let changes = [
-        "UPDATE views SET id = 12 WHERE id = 11 AND account = 2",
-        "UPDATE views SET id = 13 WHERE id = 11 AND account = 2",
-        "UPDATE views SET received = 1 WHERE id = 11 AND account = 1",
+        "UPDATE sheets SET first = 9 WHERE account = 2",
+        "UPDATE sheets SET first = 11 WHERE account = 2",
+        "UPDATE sheets SET account = 3 WHERE account = 2",
+        "UPDATE sheets SET body = x'010100010101' WHERE account = 2",
+        "UPDATE sheets SET body = x'' WHERE account = 1",
+        "UPDATE sheets SET crc = crc + 1 WHERE account = 1",
         "UPDATE inbox SET id = 10 WHERE id = 11",
-        "UPDATE talks SET id = 12 WHERE id = 11 AND account = 2",
-        "UPDATE talks SET id = 13 WHERE id = 11 AND account = 2",
+        "UPDATE talks SET first = 9 WHERE account = 2",
+        "UPDATE talks SET first = 11 WHERE account = 2",
+        "UPDATE talks SET name_id = 3 WHERE account = 2",
     ];
     for sql in changes {
         let dir = lived(true);

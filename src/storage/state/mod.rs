@@ -20,9 +20,11 @@ mod compare;
 mod damage_tests;
 mod fresh;
 mod hot;
+mod ids;
 mod purge;
 mod rows;
 mod schema;
+mod sheets;
 mod shelf;
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,8 @@
 //!   [`StorageError::Corrupt`]: it is never a panic, and never shown.
 //!
 //! # Left out
-//! Rows that are nothing but keys (`views`, `talks`, `inbox`, `purges`, the indexes). They are checked against the rows that they
-//! lead to; one that leads nowhere any more can be missed, and one of `talks` can lead to a message of the same view with
-//! somebody else.
+//! Rows that are nothing but keys (`talks`, `inbox`, `purges`, the indexes). They are checked against the rows that they
+//! lead to; one that leads nowhere any more can be missed. The views have their own file, [`super::sheets`].
 
 use chat::{Account, AccountId, Delivery, IdRange, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Text};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};

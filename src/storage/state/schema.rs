@@ -1,8 +1,8 @@
 //! The tables of `state.db`, made for speed and size.
 //!
-//! A message costs one row in `messages`, one in each of its two `views`, one beside each of these in `talks`, and, until
-//! it is delivered, one in `inbox`; the latter four are nothing but keys. Names stand once, with the account, also of
-//! accounts that are gone: what they sent stays under their name.
+//! A message costs one row in `messages`, an entry on a sheet of each of its two views, and, if it is not delivered while
+//! it is young, a row in `inbox`. Names stand once, with the account, also of accounts that are gone: what they sent
+//! stays under their name.
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
@@ -24,10 +24,11 @@ const SCHEMA: u64 = 5;
 ///   the former, so that a login and a limited `send` need not. `meta.accounts` counts accounts that live.
 /// - `accounts.name_id` is the first account that ever had this name: what a history is asked for by. See
 ///   [`rows::NameId`].
-/// - `talks` is `views` again, by the name of the other, so that a history with one is not searched for among all.
+/// - `sheets` are the views: see [`super::sheets`]. `talks` says on which of them a name stands, so that a history with it
+///   is not searched for among all.
 /// - `messages.erased` says from which views it was erased ([`rows::FROM_SENDER`], [`rows::FROM_RECIPIENT`]): the views
 ///   that are kept in memory are read back from the messages.
-/// - `views.received` tells what came from what went; 0 and 1 cost no byte. A message to oneself is received.
+/// - A message to oneself is one entry, and received.
 /// - `messages.waiting` says whether a message is undelivered while it is young (above `meta.filed_to`); later, its row
 ///   in `inbox` says so. See [`super::young`], also for the other numbers of `meta`.
 /// - `crc` stands over all other columns of its row, `meta.crc` also over all `streams`. See [`super::rows`].
@@ -51,12 +52,12 @@ const TABLES: &str = "
     CREATE TABLE messages (
         id INTEGER PRIMARY KEY, waiting INTEGER NOT NULL, erased INTEGER NOT NULL, sender INTEGER NOT NULL, recipient INTEGER NOT NULL,
         time INTEGER NOT NULL, text TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
-    CREATE TABLE views (
-        account INTEGER NOT NULL, id INTEGER NOT NULL, received INTEGER NOT NULL,
-        PRIMARY KEY (account, id)) STRICT, WITHOUT ROWID;
+    CREATE TABLE sheets (
+        account INTEGER NOT NULL, first INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL,
+        PRIMARY KEY (account, first)) STRICT, WITHOUT ROWID;
     CREATE TABLE talks (
-        account INTEGER NOT NULL, name_id INTEGER NOT NULL, id INTEGER NOT NULL,
-        PRIMARY KEY (account, name_id, id)) STRICT, WITHOUT ROWID;
+        account INTEGER NOT NULL, name_id INTEGER NOT NULL, first INTEGER NOT NULL,
+        PRIMARY KEY (account, name_id, first)) STRICT, WITHOUT ROWID;
     CREATE TABLE inbox (
         account INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (account, id)) STRICT, WITHOUT ROWID;
     CREATE TABLE keys (
