@@ -301,7 +301,7 @@ mod tests {
     fn state(dir: &Path, per_commit: usize, young: usize) -> StateStore {
         std::fs::create_dir_all(dir).expect("a folder");
         let mut state = StateStore::open(dir, ME, "choir").expect("a new state");
-        state.young.pace = Pace { messages_max: young, rows_min: 3 };
+        state.young.pace = Pace { messages_max: young, rows_min: 3, ..Pace::default() };
         for entries in entries().chunks(per_commit) {
             state.begin().expect("begins");
             for entry in entries {
