@@ -96,7 +96,12 @@ fn carry_out(at: usize, duties: Vec<Duty>, mail: &mut Mail) {
             }
             Duty::Apply(entries) => mail.push((at, Input::Applied(entries.last().expect("never empty").index))),
             Duty::HeardLeader | Duty::Standing(_) | Duty::StandSoon | Duty::Founded(_) | Duty::Voters(_) => {}
-            Duty::Load(..) | Duty::ReadReady(..) | Duty::RefuseRestored(..) => panic!("unexpected: {duty:?}"),
+            Duty::Load(..)
+            | Duty::ReadReady(..)
+            | Duty::ChangeAnswered(..)
+            | Duty::Dismissed
+            | Duty::RefuseRestored(..)
+            | Duty::RefuseRemoved(..) => panic!("unexpected: {duty:?}"),
         }
     }
 }
@@ -119,11 +124,12 @@ fn node(id: u16) -> Node {
         term_starts: vec![(founding.term, founding.index)],
         last: founding.index,
         last_time: founding.time,
-        memberships: vec![(founding.index, Membership { voters: members.clone(), removed: Vec::new() })],
+        memberships: vec![(founding.index, Membership { voters: members.clone(), ..Membership::default() })],
         record: Some(record),
+        cluster: None,
         applied: founding.index,
         peer_runs: members.iter().filter(|peer| peer.id.0 != id).map(|peer| (*peer, RUN)).collect(),
     };
     let ids = members.iter().map(|member| member.id).collect();
-    Node::new(&recovered, Settings { run: RUN, ids, book: 0, joins: false, fresh_cluster: cluster })
+    Node::new(&recovered, Settings { run: RUN, ids, addresses: Vec::new(), book: 0, joins: false, fresh_cluster: cluster })
 }

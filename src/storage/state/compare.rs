@@ -11,7 +11,7 @@ use chat::{AccountId, PasswordHash};
 use rusqlite::{Row, Rows};
 
 use super::rows::{self, ACCOUNT, FROM_RECIPIENT, FROM_SENDER, MESSAGE};
-use super::{StateStore, young};
+use super::{StateStore, sheets, young};
 use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
 
@@ -51,7 +51,8 @@ impl fmt::Display for Difference {
 /// `left` is judged by `right`.
 pub(super) fn first_difference(left: &StateStore, right: &StateStore) -> Result<Option<Difference>, StorageError> {
     let sides = Sides { left: Side::new(left)?, right: Side::new(right)? };
-    let checks = [Sides::accounts, Sides::messages, Sides::views, Sides::talks, Sides::inbox, Sides::keys];
+    let checks =
+        [Sides::accounts, Sides::messages, Sides::views, Sides::talks, Sides::inbox, Sides::keys, Sides::deliveries];
     for check in checks {
         if let Some(difference) = check(&sides)? {
             return Ok(Some(difference));
@@ -95,7 +96,7 @@ impl Sides<'_> {
             let row = rows::account(row)?;
             let password = row.account.password.as_ref().map(PasswordHash::as_str).map(str::to_owned);
             let name = row.account.name.as_str().to_owned();
-            Ok(Some((row.account.id.0, name, row.living, row.keys, row.name_id.0, password)))
+            Ok(vec![(row.account.id.0, name, row.living, row.keys, row.name_id.0, password)])
         };
         let table = Table {
             name: "accounts",
@@ -113,7 +114,7 @@ impl Sides<'_> {
             let sent = side.lives(row.sender) && row.erased & FROM_SENDER == 0;
             let received = side.lives(row.recipient) && row.erased & FROM_RECIPIENT == 0;
             let said = (row.id, row.erased, row.sender, row.recipient, row.time.0, row.text().to_owned());
-            Ok((sent || received).then_some(said))
+            Ok((sent || received).then_some(said).into_iter().collect())
         };
         type Message = (u64, u8, u64, u64, u64, String);
         let table = Table {
@@ -130,23 +131,54 @@ impl Sides<'_> {
     fn views(&self) -> Compared {
         let table = Table {
             name: "views",
-            sql: "SELECT account, id, received FROM views ORDER BY account, id".to_owned(),
-            key: |[account, id, _]: &[u64; 3]| [*account, *id],
-            row: |[account, id, _]: &[u64; 3]| format!("message {id} in the history of {}", self.name(*account)),
+            sql: "SELECT first, body, crc, account FROM sheets ORDER BY account, first".to_owned(),
+            key: |[account, id, ..]: &[u64; 4]| [*account, *id],
+            row: |[account, id, ..]: &[u64; 4]| format!("message {id} in the history of {}", self.name(*account)),
         };
-        table.compare(self, numbers, |side| side.young.views.clone())
+        let read = |side: &Side<'_>, row: &Row<'_>| {
+            let account = row.get::<_, Num>(3)?.0;
+            let entries = sheets::read(account, row)?.entries.into_iter();
+            let rows = entries.map(|entry| [account, entry.id, entry.received.into(), entry.other.0]);
+            Ok(if side.lives(account) { rows.collect() } else { Vec::new() })
+        };
+        table.compare(self, read, |side| side.young.views.clone())
     }
 
+    /// Where one sheet ends and the next begins is no part of the state, so that this table is judged by the sheets beside it.
     fn talks(&self) -> Compared {
-        let table = Table {
-            name: "talks",
-            sql: "SELECT account, name_id, id FROM talks ORDER BY account, name_id, id".to_owned(),
-            key: |row: &[u64; 3]| *row,
-            row: |[account, name, id]: &[u64; 3]| {
-                format!("message {id} in the history of {} with {}", self.name(*account), self.name(*name))
-            },
-        };
-        table.compare(self, numbers, |side| side.young.talks.clone())
+        let side = &self.left;
+        let mut statement = side.state.conn.prepare("SELECT account, name_id, first FROM talks ORDER BY account")?;
+        let mut talks = statement.query([])?;
+        let mut ahead = talks.next()?.map(three).transpose()?;
+        let mut accounts: Vec<u64> = side.living.iter().copied().collect();
+        accounts.sort_unstable();
+        for account in accounts {
+            let mut found = Vec::new();
+            while let Some([of, name, first]) = ahead.filter(|[of, ..]| *of <= account) {
+                if of == account {
+                    found.push([name, first]);
+                }
+                ahead = talks.next()?.map(three).transpose()?;
+            }
+            let mut due = sheets::names(&side.state.conn, account)?;
+            found.sort_unstable();
+            due.sort_unstable();
+            let named = |[name, first]: [u64; 2], how| {
+                let row = format!(
+                    "messages from {first} on in the history of {} with {}",
+                    self.name(account),
+                    self.name(name)
+                );
+                Ok(Some(Difference { table: "talks", row, how }))
+            };
+            if let Some(row) = due.iter().find(|row| found.binary_search(row).is_err()) {
+                return named(*row, How::Missing);
+            }
+            if let Some(row) = found.iter().find(|row| due.binary_search(row).is_err()) {
+                return named(*row, How::Unfounded);
+            }
+        }
+        Ok(None)
     }
 
     fn inbox(&self) -> Compared {
@@ -166,7 +198,8 @@ impl Sides<'_> {
             let (account, key) = (row.get::<_, Num>(0)?.0, row.get::<_, String>(1)?);
             let (at, request, outcome) = (row.get::<_, Num>(2)?.0, row.get::<_, Bits>(3)?.0, row.get::<_, String>(4)?);
             rows::check_key(AccountId(account), &key, at, request, &outcome, row.get(5)?)?;
-            Ok(side.lives(account).then_some((account, key, at, request, outcome)))
+            let row = (account, key, at, request, outcome);
+            Ok(side.lives(account).then_some(row).into_iter().collect())
         };
         type KeyRow = (u64, String, u64, u64, String);
         let table = Table {
@@ -174,6 +207,21 @@ impl Sides<'_> {
             sql: "SELECT account, key, at, request, outcome, crc FROM keys ORDER BY account, key".to_owned(),
             key: |(account, key, ..): &KeyRow| (*account, key.clone()),
             row: |(account, key, ..): &KeyRow| format!("key {key} of {}", self.name(*account)),
+        };
+        table.compare(self, read, |_| Vec::new())
+    }
+
+    fn deliveries(&self) -> Compared {
+        type Delivered = (u64, u64, u64, u64, [u64; 2]);
+        let read = |_: &Side<'_>, row: &Row<'_>| {
+            let chat::Delivery { at, n, time, account, range } = rows::delivery(row)?;
+            Ok(vec![(at, n, time.0, account.0, [range.from.0, range.to.0])])
+        };
+        let table = Table {
+            name: "deliveries",
+            sql: format!("SELECT {} FROM deliveries ORDER BY at, n", rows::DELIVERY),
+            key: |(at, n, ..): &Delivered| (*at, *n),
+            row: |(at, _, _, account, _): &Delivered| format!("delivery to {} by entry {at}", self.name(*account)),
         };
         table.compare(self, read, |_| Vec::new())
     }
@@ -187,10 +235,14 @@ impl Sides<'_> {
 }
 
 /// The rows that are nothing but keys, of accounts that live.
-fn numbers(side: &Side<'_>, row: &Row<'_>) -> Result<Option<[u64; 3]>, StorageError> {
+fn numbers(side: &Side<'_>, row: &Row<'_>) -> Result<Vec<[u64; 3]>, StorageError> {
+    let row = three(row)?;
+    Ok(side.lives(row[0]).then_some(row).into_iter().collect())
+}
+
+fn three(row: &Row<'_>) -> Result<[u64; 3], StorageError> {
     let number = |column| row.get::<_, Num>(column).map(|number| number.0);
-    let row = [number(0)?, number(1)?, number(2)?];
-    Ok(side.lives(row[0]).then_some(row))
+    Ok([number(0)?, number(1)?, number(2)?])
 }
 
 /// How a table is read, in the order of its keys, and how a row of it is called.
@@ -206,7 +258,7 @@ impl<K, N> Table<K, N> {
     fn compare<T: Ord, Key: Ord>(
         &self,
         sides: &Sides<'_>,
-        read: impl Fn(&Side<'_>, &Row<'_>) -> Result<Option<T>, StorageError>,
+        read: impl Fn(&Side<'_>, &Row<'_>) -> Result<Vec<T>, StorageError>,
         young: impl Fn(&Side<'_>) -> Vec<T>,
     ) -> Compared
     where
@@ -239,28 +291,28 @@ struct Merged<'r, T, R> {
     side: &'r Side<'r>,
     table: Rows<'r>,
     /// Read from the table, and not given out.
-    ahead: Option<T>,
+    ahead: std::vec::IntoIter<T>,
     young: std::iter::Peekable<std::vec::IntoIter<T>>,
     read: R,
 }
 
-impl<'r, T: Ord, R: Fn(&Side<'_>, &Row<'_>) -> Result<Option<T>, StorageError>> Merged<'r, T, R> {
+impl<'r, T: Ord, R: Fn(&Side<'_>, &Row<'_>) -> Result<Vec<T>, StorageError>> Merged<'r, T, R> {
     fn new(side: &'r Side<'r>, table: Rows<'r>, young: Vec<T>, read: R) -> Self {
-        Self { side, table, ahead: None, young: young.into_iter().peekable(), read }
+        Self { side, table, ahead: Vec::new().into_iter(), young: young.into_iter().peekable(), read }
     }
 
     fn next(&mut self) -> Result<Option<T>, StorageError> {
-        while self.ahead.is_none()
+        while self.ahead.as_slice().is_empty()
             && let Some(row) = self.table.next()?
         {
-            self.ahead = (self.read)(self.side, row)?;
+            self.ahead = (self.read)(self.side, row)?.into_iter();
         }
-        let is_young = match (&self.ahead, self.young.peek()) {
+        let is_young = match (self.ahead.as_slice().first(), self.young.peek()) {
             (Some(filed), Some(young)) => young < filed,
             (None, young) => young.is_some(),
             (Some(_), None) => false,
         };
-        Ok(if is_young { self.young.next() } else { self.ahead.take() })
+        Ok(if is_young { self.young.next() } else { self.ahead.next() })
     }
 }
 
@@ -336,18 +388,18 @@ mod tests {
         let right = state(right.path(), 1_000, 1 << 16);
         let changes = [
             (
-                "DELETE FROM views WHERE account = 1 AND id = (SELECT max(id) FROM views WHERE account = 1)",
+                "DELETE FROM sheets WHERE account = 1 AND first = (SELECT max(first) FROM sheets WHERE account = 1)",
                 "views",
                 How::Missing,
             ),
             (
-                "DELETE FROM talks WHERE account = 2 AND id = (SELECT max(id) FROM talks WHERE account = 2)",
+                "DELETE FROM talks WHERE account = 2 AND first = (SELECT max(first) FROM talks WHERE account = 2)",
                 "talks",
                 How::Missing,
             ),
+            ("INSERT INTO talks SELECT account, 99, first FROM talks LIMIT 1", "talks", How::Unfounded),
             ("DELETE FROM inbox WHERE account = 3", "inbox", How::Missing),
             ("INSERT INTO inbox VALUES (1, 60)", "inbox", How::Unfounded),
-            ("UPDATE views SET received = 1 - received WHERE account = 2", "views", How::Changed),
             ("DELETE FROM keys WHERE key = 'k'", "keys", How::Missing),
             ("DELETE FROM messages WHERE id = (SELECT max(id) FROM messages)", "messages", How::Missing),
         ];

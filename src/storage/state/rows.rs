@@ -303,19 +303,28 @@ fn delivery_crc(delivery: &Delivery) -> u32 {
     crc(&[*at, *n, time.0, account.0, range.from.0, range.to.0], &[])
 }
 
+/// The columns of [`delivery`].
+pub(super) const DELIVERY: &str = "at, n, time, account, first, last, crc";
+
 /// The one with the least key.
 pub(super) fn oldest_delivery(conn: &Connection) -> Result<Option<Delivery>, StorageError> {
-    let sql = "SELECT at, n, time, account, first, last, crc FROM deliveries ORDER BY at, n LIMIT 1";
-    let found = conn.prepare_cached(sql)?.query_row([], |row| {
+    let mut statement = conn.prepare_cached(&format!("SELECT {DELIVERY} FROM deliveries ORDER BY at, n LIMIT 1"))?;
+    let mut rows = statement.query([])?;
+    rows.next()?.map(delivery).transpose()
+}
+
+/// Reads the columns of [`DELIVERY`].
+pub(super) fn delivery(row: &Row<'_>) -> Result<Delivery, StorageError> {
+    let found = || {
         let range = IdRange::new(MessageId(number(row, 4)?), MessageId(number(row, 5)?));
         let (time, account) = (Millis(number(row, 2)?), AccountId(number(row, 3)?));
         Ok((Delivery { at: number(row, 0)?, n: number(row, 1)?, time, account, range }, row.get::<_, u32>(6)?))
-    });
-    match cells(found.optional(), "a delivery")? {
-        Some((delivery, stored)) if stored != delivery_crc(&delivery) => {
-            Err(damaged(format!("the checksum of a delivery to account {} does not match", delivery.account)))
-        }
-        found => Ok(found.map(|(delivery, _)| delivery)),
+    };
+    let (delivery, stored) = cells(found(), "a delivery")?;
+    if stored == delivery_crc(&delivery) {
+        Ok(delivery)
+    } else {
+        Err(damaged(format!("the checksum of a delivery to account {} does not match", delivery.account)))
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) struct Sheet {
 
 impl Sheet {
     /// The names on it, each once, in the order in which they come.
-    fn names(&self) -> Vec<NameId> {
+    pub fn names(&self) -> Vec<NameId> {
         let mut names: Vec<NameId> = Vec::new();
         for entry in &self.entries {
             if !names.contains(&entry.other) {
@@ -116,7 +116,7 @@ fn crc(account: u64, first: u64, body: &[u8]) -> u32 {
 }
 
 /// The sheet of a row of (first, body, crc).
-fn read(account: u64, row: &Row<'_>) -> Result<Sheet, StorageError> {
+pub(super) fn read(account: u64, row: &Row<'_>) -> Result<Sheet, StorageError> {
     let cells = || {
         let (first, crc) = (row.get::<_, Num>(0)?.0, row.get::<_, u32>(2)?);
         Ok::<_, rusqlite::Error>((first, row.get_ref(1)?.as_blob()?, crc))
@@ -177,6 +177,18 @@ pub(super) fn remove(conn: &Connection, account: u64, id: u64) -> Result<Option<
         conn.prepare_cached(sql)?.execute(params![Num(account), Num(sheet.first), body, crc])?;
     }
     Ok(Some(taken))
+}
+
+/// What the rows of `talks` of the account should be: each name that stands on a sheet, and the sheet.
+pub(super) fn names(conn: &Connection, account: u64) -> Result<Vec<[u64; 2]>, StorageError> {
+    let mut statement = conn.prepare_cached("SELECT first, body, crc FROM sheets WHERE account = ?1")?;
+    let mut rows = statement.query([Num(account)])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let sheet = read(account, row)?;
+        all.extend(sheet.names().into_iter().map(|name| [name.0, sheet.first]));
+    }
+    Ok(all)
 }
 
 /// The account's oldest sheet.

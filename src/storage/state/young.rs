@@ -100,10 +100,8 @@ pub(super) struct Young {
 /// What [`Young::rows`] gives.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    /// Account, message, whether received.
-    pub views: Vec<[u64; 3]>,
-    /// Account, name, message.
-    pub talks: Vec<[u64; 3]>,
+    /// Account, message, whether received, the other's name.
+    pub views: Vec<[u64; 4]>,
     /// Account, message, 0.
     pub inbox: Vec<[u64; 3]>,
 }
@@ -181,14 +179,12 @@ impl Young {
         let mut rows = Rows::default();
         for generation in [&self.old, &self.new] {
             for ((account, id), view) in generation.views.iter() {
-                rows.views.push([*account, *id, view.received.into()]);
-                rows.talks.push([*account, view.other.0, *id]);
+                rows.views.push([*account, *id, view.received.into(), view.other.0]);
             }
             rows.inbox.extend(generation.waiting.iter().map(|((account, id), _)| [*account, *id, 0]));
         }
-        for list in [&mut rows.views, &mut rows.talks, &mut rows.inbox] {
-            list.sort_unstable();
-        }
+        rows.views.sort_unstable();
+        rows.inbox.sort_unstable();
         rows
     }
 
