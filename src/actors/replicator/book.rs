@@ -58,6 +58,15 @@ impl Replicator {
         });
     }
 
+    /// The voters change when the entry is appended, which is told; who is removed for good, when it is committed.
+    pub(super) fn tell_who_is_gone(&mut self) {
+        let removed = self.node.committed_membership().map_or(0, |membership| membership.removed.len());
+        if removed != self.told_removed {
+            self.told_removed = removed;
+            self.publish_book();
+        }
+    }
+
     pub(super) fn ask_changes(&mut self) {
         if self.view.destination(self.node.standing()).is_some() {
             for (number, change) in self.admin.due(Instant::now()) {

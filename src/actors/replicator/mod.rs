@@ -147,6 +147,8 @@ pub struct Replicator {
     heard_leader: bool,
     told_heard: Option<Instant>,
     told_no_quorum: bool,
+    /// How many incarnations the book says are removed, by what is committed: they only grow in number.
+    told_removed: usize,
     told_rebuild: Instant,
     turn_is_due: bool,
     /// When news that are held must go out.
@@ -197,6 +199,7 @@ impl Replicator {
             heard_leader: false,
             told_heard: None,
             told_no_quorum: false,
+            told_removed: 0,
             told_rebuild: Instant::now(),
             turn_is_due: false,
             flush_at: None,
@@ -369,6 +372,7 @@ impl Replicator {
             self.node.introduction();
         self.settings.shared.term.store(self.node.standing().term.0, Ordering::Relaxed);
         self.settings.shared.commit.store(self.node.commit().0, Ordering::Relaxed);
+        self.tell_who_is_gone();
         if let Some(outlets) = &self.outlets {
             for (id, lines) in std::mem::take(&mut self.to_peers) {
                 outlets.peers.of(id).do_send(ToPeer(lines));
