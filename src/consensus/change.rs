@@ -71,6 +71,8 @@ pub enum Refusal {
     Removed,
     /// Nobody has that id.
     Unknown(ReplicaId),
+    /// The leader's config does not say where that replica is, and no entry does.
+    NoAddress(ReplicaId),
     /// Nobody would be left.
     LastVoter,
     /// Of those who would be left too few are alive.
@@ -102,6 +104,9 @@ impl fmt::Display for Refusal {
             ),
             Self::Unknown(id) => {
                 write!(f, "replica {id} is no member of this cluster: `plainsong status` lists the members")
+            }
+            Self::NoAddress(id) => {
+                write!(f, "the leader does not know where replica {id} is: name it in the leader's config.yaml")
             }
             Self::LastVoter => f.write_str("it is the only voter: without it there is no cluster; to end it, stop it"),
             Self::WouldLoseQuorum { voters, alive, needed } => write!(

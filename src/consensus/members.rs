@@ -226,6 +226,10 @@ impl Node {
         if rest.is_empty() {
             return refuse(Refusal::LastVoter);
         }
+        // Without addresses the entry would mean that the replica is replaced.
+        if let Some(lost) = rest.iter().find(|m| !self.book().iter().any(|a| a.id == m.id)) {
+            return refuse(Refusal::NoAddress(lost.id));
+        }
         self.may_change(leader)?;
         let alive = rest.iter().filter(|m| self.is_alive(leader, **m)).count();
         let needed = quorum::majority(rest.len());
@@ -312,7 +316,10 @@ impl Node {
         // A config may name replicas that never were of this cluster.
         addresses.retain(|a| next.voter(a.id).is_some() || next.removed.iter().any(|m| m.id == a.id));
         addresses.sort_unstable();
-        next.addresses = addresses;
+        // A leader whose config lacks somebody says nothing, rather than that this one is nowhere.
+        if next.voters.iter().all(|v| addresses.iter().any(|a| a.id == v.id)) {
+            next.addresses = addresses;
+        }
         next
     }
 

@@ -45,6 +45,7 @@ pub fn verdict_text(verdict: Verdict) -> String {
             Refusal::AddressInUse(id) => format!("no|address|{id}"),
             Refusal::Removed => "no|removed".to_owned(),
             Refusal::Unknown(id) => format!("no|unknown|{id}"),
+            Refusal::NoAddress(id) => format!("no|nowhere|{id}"),
             Refusal::LastVoter => "no|last".to_owned(),
             Refusal::WouldLoseQuorum { voters, alive, needed } => format!("no|quorum|{voters}|{alive}|{needed}"),
         },
@@ -63,6 +64,7 @@ pub fn parse_verdict(text: &str) -> Option<Verdict> {
         ["no", "address", id] => Verdict::Refused(Refusal::AddressInUse(replica(id)?)),
         ["no", "removed"] => Verdict::Refused(Refusal::Removed),
         ["no", "unknown", id] => Verdict::Refused(Refusal::Unknown(replica(id)?)),
+        ["no", "nowhere", id] => Verdict::Refused(Refusal::NoAddress(replica(id)?)),
         ["no", "last"] => Verdict::Refused(Refusal::LastVoter),
         ["no", "quorum", voters, alive, needed] => Verdict::Refused(Refusal::WouldLoseQuorum {
             voters: small(voters)?,
@@ -111,6 +113,7 @@ mod tests {
             Refusal::AddressInUse(id),
             Refusal::Removed,
             Refusal::Unknown(id),
+            Refusal::NoAddress(id),
             Refusal::LastVoter,
             Refusal::WouldLoseQuorum { voters: 4, alive: 2, needed: 3 },
         ];

@@ -43,6 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str], &str)] = &[
 const MAY_SLEEP: &[(&str, &str)] = &[
     ("examples/measure/proc.rs", "a time in which nothing happens is what is measured"),
     ("src/actors/acceptor.rs", "out of descriptors, there is no event for a free one"),
+    ("src/actors/joining.rs", "who is let in is told to nobody who is not linked: it asks again"),
     ("src/actors/kernel.rs", "the kernel tells nobody when a peer has acknowledged bytes"),
     ("src/actors/listener.rs", "out of descriptors, there is no event for a free one"),
     ("src/actors/peer.rs", "the time between two dials is the point of a back-off"),
