@@ -71,11 +71,11 @@ impl Replicator {
         };
         match at_once {
             Some(news) => self.applied_at_once.push(news),
-            None => self.to_state(StateJob::Apply(entries)),
+            None => self.hand_to_state(StateJob::Apply(entries)),
         }
     }
 
-    fn to_state(&mut self, job: StateJob) {
+    fn hand_to_state(&mut self, job: StateJob) {
         if let Some(outlets) = &self.outlets {
             self.state_owes += 1;
             outlets.state.send(job).expect("the state's thread lives as long as its queue");
@@ -139,7 +139,7 @@ impl Replicator {
 
     pub(super) fn query(&mut self, asked: Asked, query: chat::Query) {
         let number = self.requests.query(asked);
-        self.to_state(StateJob::Query(number, query));
+        self.hand_to_state(StateJob::Query(number, query));
     }
 
     // --- what the state says -----------------------------------------------------------------------------------
