@@ -131,5 +131,8 @@ fn node(id: u16) -> Node {
         peer_runs: members.iter().filter(|peer| peer.id.0 != id).map(|peer| (*peer, RUN)).collect(),
     };
     let ids = members.iter().map(|member| member.id).collect();
-    Node::new(&recovered, Settings { run: RUN, ids, addresses: Vec::new(), book: 0, joins: false, fresh_cluster: cluster })
+    Node::new(
+        &recovered,
+        Settings { run: RUN, ids, addresses: Vec::new(), book: 0, joins: false, fresh_cluster: cluster },
+    )
 }

@@ -110,7 +110,7 @@ async fn what_was_applied_at_once_is_committed_in_time() {
     let give_up = Instant::now() + Duration::from_secs(10);
     while applied() < 2 {
         assert!(Instant::now() < give_up, "nobody commits it");
-        tokio::time::sleep(STATE_COMMIT_INTERVAL / 10).await;
+        std::thread::yield_now();
     }
 }
 
