@@ -142,8 +142,15 @@ mod tests {
 
     /// One entry of each kind, a second apart.
     fn entries() -> Vec<Entry> {
-        let commands =
-            ["|1|bob", "bob#5|@k|5|alice|hi", "alice#3|5|bob|hi", "bob#5|8|7", "alice#3|9|7|", "|mark|5:7-7"];
+        let commands = [
+            "|1|bob",
+            "bob#5|@k|5|alice|hi",
+            "alice#3|5|bob|hi",
+            "bob#5|8|7",
+            "alice#3|9|7|",
+            "|mark|5:7-7",
+            "|expire",
+        ];
         let bodies = [Body::Noop, Body::Membership(Membership::default()), Body::Command("what".into())];
         let commands = commands.map(|line| Body::Command(format!("+1.a0.7.41|{line}").into()));
         let entry =
@@ -157,7 +164,7 @@ mod tests {
 
     #[test]
     fn without_a_filter_all_is_wanted() {
-        assert_eq!(wanted(&Filter::default()), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(wanted(&Filter::default()), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 
     #[test]
@@ -166,7 +173,7 @@ mod tests {
         let times = Filter { since: Some(Millis(4_000)), until: Some(Millis(6_999)), ..Filter::default() };
         assert_eq!(wanted(&times), [4, 5, 6]);
         let past: Vec<bool> = entries().iter().map(|entry| times.ends_before(entry)).collect();
-        assert_eq!(past, [false, false, false, false, false, false, true, true, true]);
+        assert_eq!(past, [false, false, false, false, false, false, true, true, true, true]);
     }
 
     #[test]
@@ -184,7 +191,20 @@ mod tests {
         let each: Vec<Vec<u64>> = all.iter().map(|kind| wanted(&of(&[*kind]))).collect();
         assert_eq!(
             each,
-            [vec![1], vec![], vec![2], vec![4], vec![], vec![5, 6], vec![7], vec![], vec![8], vec![9], vec![3]]
+            [
+                vec![1],
+                vec![],
+                vec![2],
+                vec![4],
+                vec![],
+                vec![5, 6],
+                vec![7],
+                vec![],
+                vec![8],
+                vec![9],
+                vec![10],
+                vec![3]
+            ]
         );
         assert_eq!(wanted(&of(&[EntryKind::Noop, EntryKind::Send])), [1, 5, 6]);
         let both = Filter { account: Some(Name::from_stored("bob")), from: Some(6), ..of(&[EntryKind::Send]) };
