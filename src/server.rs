@@ -1,38 +1,41 @@
 //! One replica, run until it is told to stop: ports, data directory, threads and actors are made here, wired to each
 //! other, and ended in the right order. Beside `actors`, the only place that knows actix.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::num::NonZeroU32;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, System};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, System};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::actors::acceptor::{Door, Reception};
 use crate::actors::courier::{self, CourierSettings};
+use crate::actors::directory::{Book, Doom, LinkTable};
 use crate::actors::election::{Election, timers::Timers};
 use crate::actors::hasher::Hasher;
 use crate::actors::heartbeat::{Heartbeat, HeartbeatSettings};
 use crate::actors::internal::{Ending, Shared, Stop};
+use crate::actors::joining;
 use crate::actors::link::Identity;
 use crate::actors::listener::{self, Owners};
-use crate::actors::peer::{Peer, keep_dialed};
+use crate::actors::peer::{Peers, announce, keep_dialed};
 use crate::actors::replicator::keeper::{CUT_MARGIN, Keep};
 use crate::actors::replicator::{Connect, MARKS_BYTES_MAX, Outlets, Replicator, ReplicatorSettings};
 use crate::actors::session::{Attempts, Links, SessionConfig};
 use crate::actors::store;
 use crate::config::{self, Config, Limits, LogConfig, ReplicaConfig};
-use crate::consensus::{ClusterId, Node, ReplicaId, Run, Settings};
+use crate::consensus::{Address, ClusterId, Index, Node, Recovered, ReplicaId, Run, Settings};
 use crate::storage::{self, Opened, StorageError};
+use crate::wire::admin::Places;
 use crate::wire::handshake::Kind;
-use crate::{panics, wire};
+use crate::{descriptors, panics, wire};
 
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
@@ -67,6 +70,29 @@ pub enum ServerError {
         /// The address that could not be bound.
         address: String,
     },
+    /// The cluster does not let it in.
+    #[error("this replica cannot join: {0}")]
+    NotLetIn(String),
+    /// It was removed.
+    #[error(
+        "replica {id} was removed from the cluster, and serves no more; to take it in again, set {} aside, and start \
+         it with --join HOST:PORT of a member",
+        dir.display()
+    )]
+    Removed {
+        /// Which.
+        id: u16,
+        /// Its data directory.
+        dir: PathBuf,
+    },
+    /// Another process has its id.
+    #[error(
+        "another process runs as replica {id} of this cluster and was there first: end it, or give this one an id of its own"
+    )]
+    Twin {
+        /// Which.
+        id: u16,
+    },
     /// The disk failed, is damaged, is locked or is another replica's.
     #[error("{0}")]
     Storage(String),
@@ -80,8 +106,9 @@ pub enum ServerError {
     },
 }
 
-/// Runs replica `id` of `config` until SIGTERM or SIGINT, or until it can go on no longer.
-pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
+/// Runs replica `id` of `config` until SIGTERM or SIGINT, or until it can go on no longer. With `join`, the internal
+/// address of any member, it is or becomes one of a cluster that runs already.
+pub fn run(config: &Config, id: u16, join: Option<&str>) -> Result<(), ServerError> {
     let Some(replica) = config.replica(id) else {
         let known: Vec<_> = config.replicas.iter().map(|replica| replica.id.to_string()).collect();
         return Err(ServerError::NoSuchReplica { id, known: known.join(", ") });
@@ -92,7 +119,11 @@ pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
         // Ports first: a process that cannot serve must not count a boot.
         let (clients, peers) = (bind(replica, replica.port)?, bind(replica, replica.internal_port)?);
         let opened = open(&dir, ReplicaId(id), &config.cluster)?;
-        let replica = Replica { config, replica, clients, peers };
+        let given = match join {
+            None => by_config(config),
+            Some(contact) => known_or_asked(config, replica, contact, &opened.recovered)?,
+        };
+        let replica = Replica { config, replica, clients, peers, join, given };
         match replica.serve(opened)? {
             Ending::Stopped => return Ok(()),
             Ending::Restored => {
@@ -115,8 +146,40 @@ pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
                 }
                 set_aside_state(&dir, ReplicaId(id))?;
             }
+            Ending::Removed => return Err(ServerError::Removed { id, dir }),
+            Ending::Twin => return Err(ServerError::Twin { id }),
         }
     }
+}
+
+/// Where everybody is, for a replica that was started with `--join`. One that votes by its own log has no need to ask
+/// before it serves; its cluster may need it to have a leader at all.
+fn known_or_asked(
+    config: &Config,
+    replica: &ReplicaConfig,
+    contact: &str,
+    recovered: &Recovered,
+) -> Result<Places, ServerError> {
+    let (me, at) = (recovered.me, address_of(replica));
+    let membership = recovered.memberships.last().map(|(_, membership)| membership);
+    if membership.is_some_and(|m| m.votes(me)) {
+        return Ok(by_config(config));
+    }
+    log::info!("replica {me} asks {contact} to be let in");
+    let cluster = recovered.cluster.or(recovered.record.as_ref().map(|record| record.cluster));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| ServerError::System { what: "cannot start a runtime", source })?;
+    let asking = joining::ask_to_join(contact, (&config.cluster, &config.secret), (me, &at), cluster);
+    runtime.block_on(asking).map_err(|why| ServerError::NotLetIn(why.to_string()))
+}
+
+/// Where everybody is, as the config has it.
+fn by_config(config: &Config) -> Places {
+    Places { cluster: None, at: Index(0), addresses: config.replicas.iter().map(address_of).collect() }
+}
+
+fn address_of(replica: &ReplicaConfig) -> Address {
+    Address { id: ReplicaId(replica.id), clients: replica.client_address(), replicas: replica.internal_address() }
 }
 
 fn bind(replica: &ReplicaConfig, port: u16) -> Result<TcpListener, ServerError> {
@@ -192,6 +255,8 @@ struct Replica<'a> {
     replica: &'a ReplicaConfig,
     clients: TcpListener,
     peers: TcpListener,
+    join: Option<&'a str>,
+    given: Places,
 }
 
 /// What runs beside the actors.
@@ -200,6 +265,7 @@ struct Running {
     pulse: Arbiter,
     door: Door,
     ending: oneshot::Receiver<Ending>,
+    doom: Doom,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -240,7 +306,9 @@ impl Replica<'_> {
         let ids: Vec<ReplicaId> = config.replicas.iter().map(|r| ReplicaId(r.id)).collect();
         let run = Run { boot: recovered.boot, nonce: random()? as u32 };
         let fresh_cluster = ClusterId(random()?);
-        let settings = Settings { run, ids: ids.clone(), book: book(config), joins: false, fresh_cluster };
+        let joins = self.join.is_some();
+        let addresses = self.given.addresses.clone();
+        let settings = Settings { run, ids, addresses, book: book(config), joins, fresh_cluster };
         let node = Node::new(recovered, settings);
         log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
 
@@ -262,14 +330,16 @@ impl Replica<'_> {
                 format!("replica {me}, boot {}, term {term}, committed {commit}", run.boot)
             }
         });
+        let (book_tx, book_rx) = watch::channel(Book::default());
+        let (links, doom) = (Arc::new(LinkTable::default()), Doom::default());
         let identity = Identity {
             cluster_name: config.cluster.clone(),
             secret: config.secret.deref().to_owned(),
-            book: ids.clone(),
+            book: book_rx,
             shared: Arc::clone(&shared),
+            links: Arc::clone(&links),
+            doom: doom.clone(),
         };
-        let others: Vec<&ReplicaConfig> = config.replicas.iter().filter(|r| r.id != me.id.0).collect();
-        let address_of = |r: &&ReplicaConfig| (ReplicaId(r.id), r.internal_address());
 
         let replicator = Replicator::new(
             ReplicatorSettings {
@@ -279,7 +349,10 @@ impl Replica<'_> {
                 election_timeout_max: config.election_timeout_max(),
                 quota: quota(&config.limits),
                 keep: keep(&config.log),
-                addresses: config.replicas.iter().map(|r| (ReplicaId(r.id), r.client_address())).collect(),
+                given: self.given.clone(),
+                joins,
+                book: book_tx,
+                doom: doom.clone(),
                 shared,
             },
             node,
@@ -306,39 +379,39 @@ impl Replica<'_> {
                 interval: config.heartbeat_interval(),
                 silence_max: config.silence_max(),
                 identity: identity.clone(),
-                addresses: others.iter().map(address_of).collect(),
             };
             let (replicator, election) = (replicator.clone().recipient(), election.clone().recipient());
             Heartbeat::start_in_arbiter(&pulse.handle(), |_| Heartbeat::new(settings, replicator, election))
         };
-        let peers: BTreeMap<ReplicaId, Addr<Peer>> = others
-            .iter()
-            .map(|r| (ReplicaId(r.id), Peer::new(ReplicaId(r.id), replicator.clone().recipient())))
-            .map(|(id, peer)| (id, peer.start()))
-            .collect();
+        let peers = Peers::new(replicator.clone().recipient(), links);
 
         let (ending_tx, ending) = oneshot::channel();
         replicator.do_send(Connect(Outlets {
             log: log.jobs,
-            state: state.jobs,
+            state: state.access,
             courier: courier.jobs,
-            peers: peers.iter().map(|(id, peer)| (*id, peer.clone().recipient())).collect(),
+            peers: peers.clone(),
             heartbeat: heartbeat.clone().recipient(),
             election: election.recipient(),
             ending: ending_tx,
         }));
-        // One connection a pair: the higher id dials.
-        for (id, address) in others.iter().map(address_of).filter(|(id, _)| *id < me.id) {
-            actix_rt::spawn(keep_dialed(identity.clone(), address.clone(), id, Kind::Data, peers[&id].clone()));
-            pulse.spawn(keep_dialed(identity.clone(), address, id, Kind::Pulse, heartbeat.clone()));
+        actix_rt::spawn(dial_everybody(identity.clone(), me.id, peers.clone(), heartbeat.clone(), pulse.handle()));
+        if let Some(contact) = self.join {
+            let (at, contact) = (address_of(self.replica), contact.to_owned());
+            actix_rt::spawn(joining::keep_asking(identity.clone(), me, at, contact));
         }
         let internal =
             self.peers.try_clone().and_then(tokio::net::TcpListener::from_std).map_err(system("cannot listen"))?;
-        actix_rt::spawn(listener::listen(internal, identity, Owners { peers, heartbeat }));
+        actix_rt::spawn(listener::listen(
+            internal,
+            identity,
+            Owners { peers, heartbeat, replicator: replicator.clone().recipient() },
+        ));
 
         let door = self.open_door(&replicator, cluster)?;
         log::info!("serving clients on {}", self.replica.client_address());
-        Ok(Running { replicator, pulse, door, ending, threads: vec![log.thread, state.thread, courier.thread] })
+        let threads = vec![log.thread, state.thread, courier.thread];
+        Ok(Running { replicator, pulse, door, ending, doom, threads })
     }
 
     fn open_door(&self, replicator: &Addr<Replicator>, cluster_id: Arc<OnceLock<String>>) -> Result<Door, ServerError> {
@@ -366,7 +439,7 @@ impl Replica<'_> {
         let reception = Reception {
             config: Arc::new(session),
             links,
-            connections_max: config.limits.connections as usize,
+            connections_max: descriptors::make_room(config.limits.connections, config.replicas.len()) as usize,
             connections_per_address: NonZeroU32::new(config.limits.connections_per_address),
             threads: vec![Box::new(move |serve| {
                 // The arbiter ends only with the process.
@@ -377,6 +450,31 @@ impl Replica<'_> {
     }
 }
 
+/// Every replica that the book ever names is dialed by two tasks of its own, and one more shows this replica to those that
+/// dial it. They find in the book whether to dial, and where.
+async fn dial_everybody(
+    mut identity: Identity,
+    me: ReplicaId,
+    peers: Peers,
+    heartbeat: Addr<Heartbeat>,
+    pulse: ArbiterHandle,
+) {
+    let mut known = BTreeSet::from([me]);
+    loop {
+        let named: Vec<ReplicaId> = identity.book.borrow_and_update().places.keys().copied().collect();
+        for id in named.into_iter().filter(|id| known.insert(*id)) {
+            actix_rt::spawn(keep_dialed(identity.clone(), me, id, Kind::Data, peers.of(id)));
+            pulse.spawn(keep_dialed(identity.clone(), me, id, Kind::Pulse, heartbeat.clone()));
+            if id > me {
+                actix_rt::spawn(announce(identity.clone(), id));
+            }
+        }
+        if identity.book.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Waits for the end: a signal asks for it, and the replicator says when it has come. A second signal ends the process
 /// at once.
 async fn wait(running: &mut Running) -> Result<Ending, ServerError> {
@@ -384,9 +482,20 @@ async fn wait(running: &mut Running) -> Result<Ending, ServerError> {
     let mut term = signal(SignalKind::terminate()).map_err(fail)?;
     let mut int = signal(SignalKind::interrupt()).map_err(fail)?;
     let mut asked = false;
+    let (doom, mut doomed) = (running.doom.clone(), None);
     loop {
         tokio::select! {
-            ending = &mut running.ending => return Ok(ending.unwrap_or(Ending::Stopped)),
+            ending = &mut running.ending => {
+                let ending = ending.unwrap_or(Ending::Stopped);
+                return Ok(doomed.filter(|_| ending == Ending::Stopped).unwrap_or(ending));
+            }
+            // Its clients go elsewhere in good order.
+            word = doom.spoken(), if doomed.is_none() => {
+                doomed = Some(word);
+                running.door.close();
+                running.replicator.do_send(Stop);
+                continue;
+            }
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
@@ -415,6 +524,9 @@ fn join_within(arbiter: Arbiter, limit: Duration) {
     }
 }
 
+/// Of `retention_days`.
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
+
 /// What a leader stamps on entries.
 fn quota(limits: &Limits) -> chat::Quota {
     let limit = |max: u64| (max > 0).then_some(max);
@@ -422,6 +534,7 @@ fn quota(limits: &Limits) -> chat::Quota {
         mailbox_messages: limit(limits.mailbox_messages),
         mailbox_bytes: limit(limits.mailbox_bytes),
         accounts: limit(limits.accounts),
+        retention: limit(u64::from(limits.retention_days) * SECONDS_A_DAY),
     }
 }
 

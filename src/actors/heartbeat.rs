@@ -32,7 +32,6 @@ pub struct Heartbeat {
     /// A replica that a leader has not heard of for so long is not alive.
     silence_max: Duration,
     identity: Identity,
-    addresses: BTreeMap<ReplicaId, String>,
     replicator: Recipient<FromHeartbeat>,
     election: Recipient<ToElection>,
     links: BTreeMap<ReplicaId, PulseLink>,
@@ -69,8 +68,6 @@ pub struct HeartbeatSettings {
     pub silence_max: Duration,
     /// For probes.
     pub identity: Identity,
-    /// Where the other replicas' internal ports are.
-    pub addresses: BTreeMap<ReplicaId, String>,
 }
 
 impl Heartbeat {
@@ -80,13 +77,12 @@ impl Heartbeat {
         replicator: Recipient<FromHeartbeat>,
         election: Recipient<ToElection>,
     ) -> Self {
-        let HeartbeatSettings { me, interval, silence_max, identity, addresses } = settings;
+        let HeartbeatSettings { me, interval, silence_max, identity } = settings;
         Self {
             me,
             interval,
             silence_max,
             identity,
-            addresses,
             replicator,
             election,
             links: BTreeMap::new(),
@@ -122,7 +118,7 @@ impl Heartbeat {
 
     /// The link ended: is the process gone, or only the connection?
     fn look_for_evidence(&self, id: ReplicaId, run: Run) {
-        let Some(address) = self.addresses.get(&id).cloned() else { return };
+        let Some(address) = self.identity.book.borrow().internal(id).map(str::to_owned) else { return };
         let (identity, election) = (self.identity.clone(), self.election.clone());
         actix_rt::spawn(async move {
             let answer = timeout(PROBE_TIMEOUT, identity.dial(&address, id, Kind::Probe)).await;
@@ -197,6 +193,7 @@ impl Handler<Attach> for Heartbeat {
             tasks,
             _alive: attach.alive,
         };
+        self.identity.links.up(who.member.id, Kind::Pulse, who.run);
         let before = self.links.insert(who.member.id, link);
         if let Some(before) = before.filter(|before| before.run != who.run) {
             // The end of the old link did not come, but a newer run of that replica did.
@@ -213,6 +210,7 @@ impl Handler<LinkEnded> for Heartbeat {
         if self.links.get(&ended.id).is_some_and(|link| link.generation == ended.generation)
             && let Some(link) = self.links.remove(&ended.id)
         {
+            self.identity.links.down(ended.id, Kind::Pulse);
             self.look_for_evidence(ended.id, link.run);
             self.tell_who_lives();
         }

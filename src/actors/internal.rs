@@ -158,4 +158,8 @@ pub enum Ending {
     Install(Box<Snapshot>),
     /// The state is damaged: it must be set aside, and derived again from the log.
     StateDamaged,
+    /// This replica was removed from the cluster.
+    Removed,
+    /// Another process runs under this replica's id, and was there first.
+    Twin,
 }

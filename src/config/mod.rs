@@ -113,6 +113,8 @@ pub struct Limits {
     pub mailbox_bytes: u64,
     /// The most accounts; 0: any number.
     pub accounts: u64,
+    /// A message goes so many days after its delivery; 0: never.
+    pub retention_days: u32,
 }
 
 /// How much of the replay log is kept: an entry goes when it is older than every limit that is set. By default none is.
@@ -171,6 +173,7 @@ impl Default for Limits {
             mailbox_messages: 0,
             mailbox_bytes: 0,
             accounts: 0,
+            retention_days: 0,
         }
     }
 }

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::founding::Introduction;
-use super::{Batch, ClusterId, Entry, Frame, Index, Mark, Member, Membership, ReplicaId, Run, Snapshot, Term, Ticket};
+use super::{
+    Address, Batch, Change, ClusterId, Entry, Frame, Index, Mark, Member, Membership, ReplicaId, Run, Snapshot, Term,
+    Ticket, Verdict,
+};
 
 /// What the node is told.
 #[derive(Clone, Debug)]
@@ -28,6 +31,9 @@ pub enum Input {
     /// A linearizable read: answered by [`Duty::ReadReady`] with the same number, or never, if the leader or the link
     /// to it changes: then ask again, with the same number.
     Read(u64),
+    /// A change of members: answered by [`Duty::ChangeAnswered`] with the same number, or never, if the leader or the
+    /// link to it changes: then ask again, with the same number.
+    Change(u64, Change),
     /// The store has made this batch durable, and all before it.
     Stored(Ticket),
     /// What [`Duty::Load`] asked for: contiguous entries from the index it named, at least one; none, if they were cut
@@ -86,6 +92,8 @@ pub enum Duty {
     Install(Snapshot),
     /// The read of this number is current once the state has applied this far.
     ReadReady(u64, Index),
+    /// What the leader says to the change of this number.
+    ChangeAnswered(u64, Verdict),
     /// A leader was heard of, or a vote was given: election timers start anew.
     HeardLeader,
     /// Role, leader or term changed.
@@ -94,11 +102,15 @@ pub enum Duty {
     StandSoon,
     /// The cluster is founded; this is its name for ever. Said once in every run.
     Founded(ClusterId),
-    /// The voters changed.
+    /// The voters changed, or their addresses.
     Voters(Membership),
+    /// A committed entry says that this replica is removed: it may end. Said once in every run.
+    Dismissed,
     /// Tell this run of the peer that its disk is an old copy and that it must start anew as blank; then close the
     /// link. The run is named because by now another one, and a healthy one, may have the link.
     RefuseRestored(Member, Run),
+    /// Tell this run of the peer that it was removed from the cluster; then close the link.
+    RefuseRemoved(Member, Run),
 }
 
 /// A replica's place in the cluster, as it sees it.
@@ -132,6 +144,8 @@ pub struct Settings {
     pub run: Run,
     /// Every id of the address book, this one included.
     pub ids: Vec<ReplicaId>,
+    /// Where those of them are reached: written to the log with the first change of members.
+    pub addresses: Vec<Address>,
     /// A digest of the address book and the mode.
     pub book: u64,
     /// Never found a cluster: join one.

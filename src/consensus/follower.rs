@@ -70,12 +70,15 @@ impl Node {
     }
 
     /// A blank replica that is handed entry 1 by a leader joins that leader's cluster, as a learner: somebody must
-    /// have sealed it.
+    /// have sealed it. The leader, not the record, says which it is: it may have been founded anew since.
     fn join_by(&mut self, entry: &Entry) {
         if let Body::Founding(record) = &entry.body {
             assert!(self.record.is_none(), "a second founding record");
             self.record = Some(record.clone());
-            self.cluster = Some(record.cluster);
+            let Part::Follower { leader: Some(leader) } = self.part else { unreachable!("entries come from a leader") };
+            let shown = self.peers.get(&leader).and_then(|peer| peer.cluster);
+            self.cluster = shown.or(Some(record.cluster));
+            self.batch.cluster = shown.filter(|cluster| *cluster != record.cluster);
             self.set_founding(FoundingState::Sealed);
         }
     }
@@ -175,7 +178,9 @@ impl Node {
             return;
         }
         self.duties.push(Duty::Send(to, news));
-        if let Some(record) = self.record.as_ref().filter(|r| blank && r.members.contains(&member)) {
+        if let Some(record) =
+            self.record.as_ref().filter(|r| blank && self.cluster == Some(r.cluster) && r.members.contains(&member))
+        {
             self.duties.push(Duty::Send(to, Frame::Found(record.clone())));
         }
     }

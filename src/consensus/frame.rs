@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Snapshot, Term};
+use super::{Change, ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Snapshot, Term, Verdict};
 
 /// One frame. `from` is known by the link: its handshake proved id, incarnation and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,24 @@ pub enum Frame {
         id: u64,
         /// A read that has applied this far is current.
         index: Index,
+    },
+    /// Somebody asks the sender for a change of members.
+    Change {
+        /// The asker's term.
+        term: Term,
+        /// Comes back.
+        id: u64,
+        /// What is asked for.
+        change: Change,
+    },
+    /// The answer. One that is admitted is answered when it is committed.
+    ChangeReply {
+        /// The leader's term.
+        term: Term,
+        /// Which question.
+        id: u64,
+        /// What it says.
+        verdict: Verdict,
     },
     /// Proposals of the sender's stream, in order. The core never sees it: whoever stamps proposals does.
     Forward {

@@ -215,7 +215,7 @@ pub fn membership_of(entry: &Entry, before: Option<&Membership>) -> Option<Membe
     match &entry.body {
         Body::Founding(founding) => {
             assert!(before.is_none() && entry.index == Index(1), "a second founding at {}", entry.index);
-            Some(Membership { voters: founding.members.clone(), removed: Vec::new() })
+            Some(Membership { voters: founding.members.clone(), ..Membership::default() })
         }
         Body::Membership(membership) => Some(membership.clone()),
         Body::Noop | Body::Command(_) => None,

@@ -57,6 +57,12 @@
 //! that was put back from a copy has forgotten what it said under its old name; the others remember the highest
 //! boot count they have seen of each incarnation, and refuse it.
 //!
+//! **Members** (`members`, `change`; Ongaro's dissertation, section 4, single-server changes). A replica joins as a
+//! learner, and votes by an entry once it has caught up; it is removed by an entry, whether it lives or not. One voter
+//! at a time, in force when appended, and only after an entry of the leader's own term is committed and no other change
+//! is on its way. From the first such entry on the log also says where everybody is reached. Who does not vote is sent
+//! only what is committed (our own; `Node::sendable` says why).
+//!
 //! **Exactly once** ([`Origin`]; our own). What a replica proposes is a numbered stream. The state applies `n` only
 //! after `n - 1`, so the whole of what is unresolved is sent again after each change of leader, and nothing
 //! doubles.
@@ -83,14 +89,15 @@
 //!
 //! - *Primary-backup views*, which serve down to the last replica where crashes are the only faults: without them,
 //!   a majority must live.
-//! - *General changes of membership.* Only a wiped voter is replaced; growing or shrinking a cluster comes later.
+//! - *Joint changes of membership*: one voter comes or goes at a time, so that replacing all of five takes ten entries.
 //! - *Leases.* Every read costs a round of pulses, shared by all reads that wait for one.
 //! - *A disk lost while the cluster is being founded*, after the record was written and before anybody was sealed,
 //!   leaves a record that can never be sealed: wipe all and found again; nothing was promised yet.
 //! - *Old copies are known by their boot count*: one that was made since the last start, or was itself started as
 //!   often as the original, is not recognised (unless it lacks what this leader saw acknowledged). Do not restore a
 //!   replica's disk from a copy: wipe it.
-//! - *A wiped majority.* What is lost from more than half of the disks may be lost; nothing here repairs that.
+//! - *A wiped majority.* What is lost from more than half of the disks may be lost; nothing here repairs that, and
+//!   nothing goes on by itself. An operator may leave it behind: `refounding`.
 //!
 //! # How to read it
 //!
@@ -100,6 +107,7 @@
 //! whoever proposes. [`limits`] bounds every loop and queue.
 
 mod applying;
+mod change;
 mod contract;
 mod election;
 mod follower;
@@ -116,14 +124,17 @@ mod paper;
 mod progress;
 pub mod quorum;
 mod reads;
+mod refounding;
 mod snapshot;
 mod ticket;
 mod types;
 
+pub use change::{Address, Change, Refusal, Verdict};
 pub use contract::{Duty, Input, Reader, Role, Settings, Standing};
 pub use frame::Frame;
 pub use log::Log;
 pub use node::Node;
 pub use origin::Origin;
+pub use refounding::{NotFounded, refound};
 pub use ticket::{DurableIndex, Tickets};
 pub use types::*;

@@ -87,10 +87,11 @@ impl Node {
     /// log that differs from what is committed at one entry can hold nothing committed from there on.
     fn wants(&self, snapshot: &Snapshot) -> bool {
         let base = snapshot.base;
+        // Not by the record alone: a cluster that was founded anew has that of the one before.
         let same_cluster = match (&self.record, snapshot.record()) {
             (_, None) => false,
             (None, Some(_)) => true,
-            (Some(own), Some(theirs)) => own == theirs,
+            (Some(own), Some(theirs)) => own == theirs && self.cluster == snapshot.cluster(),
         };
         let leads = matches!(self.part, Part::Leader(_));
         let lacks = base.index > self.commit && self.log.term_at(base.index) != Some(base.term);

@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::Address;
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -113,6 +115,9 @@ pub struct Membership {
     pub voters: Vec<Member>,
     /// Incarnations that were taken out of the voters: they are refused for ever.
     pub removed: Vec<Member>,
+    /// Where who belongs to the cluster is reached, sorted by id. Empty until the first change of members: until then
+    /// the address book is that of the config.
+    pub addresses: Vec<Address>,
 }
 
 impl Membership {
@@ -124,6 +129,21 @@ impl Membership {
     /// The voting incarnation of an id.
     pub fn voter(&self, id: ReplicaId) -> Option<Member> {
         self.voters.iter().copied().find(|m| m.id == id)
+    }
+
+    /// Whether the cluster counts on a replica of that id: it votes, or was wiped and will vote again. (In entries of
+    /// releases without addresses nobody was removed but to be replaced.)
+    pub fn belongs(&self, id: ReplicaId) -> bool {
+        let awaited = match &self.addresses[..] {
+            [] => self.removed.iter().any(|m| m.id == id),
+            addresses => addresses.iter().any(|a| a.id == id),
+        };
+        awaited || self.voter(id).is_some()
+    }
+
+    /// Whether that incarnation was removed, and not to be replaced.
+    pub fn is_dismissed(&self, member: Member) -> bool {
+        self.removed.contains(&member) && !self.belongs(member.id)
     }
 }
 
@@ -174,7 +194,12 @@ impl Entry {
             + match &self.body {
                 Body::Noop => 0,
                 Body::Founding(f) => f.members.len() * size_of::<Member>(),
-                Body::Membership(m) => (m.voters.len() + m.removed.len()) * size_of::<Member>(),
+                Body::Membership(m) => {
+                    let texts: usize = m.addresses.iter().map(|a| a.clients.len() + a.replicas.len()).sum();
+                    (m.voters.len() + m.removed.len()) * size_of::<Member>()
+                        + m.addresses.len() * size_of::<Address>()
+                        + texts
+                }
                 Body::Command(bytes) => bytes.len(),
             }
     }
@@ -220,6 +245,8 @@ pub struct Batch {
     pub hard_state: Option<HardState>,
     /// New state of the founding.
     pub founding: Option<FoundingState>,
+    /// The cluster's id, where it is no longer the one of the founding record: see `refounding`.
+    pub cluster: Option<ClusterId>,
     /// Drop this entry and all behind it.
     pub truncate_from: Option<Index>,
     /// Append these; they follow what is left without a gap.
@@ -261,6 +288,8 @@ pub struct Snapshot {
     pub base: Base,
     /// The founding record, and the newest entry up to the base that changed the voters after it.
     pub named: Vec<Entry>,
+    /// The cluster's id, where it is no longer that of the founding record.
+    pub cluster: Option<ClusterId>,
     /// The length of the copy.
     pub bytes: u64,
     /// The checksum of the copy, and its name: equal names are equal bytes, whoever offers them.
@@ -274,6 +303,11 @@ impl Snapshot {
             Body::Founding(record) => Some(record),
             Body::Noop | Body::Membership(_) | Body::Command(_) => None,
         })
+    }
+
+    /// The cluster it is of. Two that were founded anew from one have the same record.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.cluster.or(self.record().map(|record| record.cluster))
     }
 }
 
@@ -301,6 +335,8 @@ pub struct Recovered {
     pub memberships: Vec<(Index, Membership)>,
     /// The founding record, if it is here: entry 1.
     pub record: Option<Founding>,
+    /// The cluster's id, where it is no longer the record's.
+    pub cluster: Option<ClusterId>,
     /// How far the state has applied the log.
     pub applied: Index,
     /// The newest run heard of each peer.

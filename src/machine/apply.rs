@@ -97,8 +97,8 @@ fn apply_payload<S: MachineStorage>(
     let outcome = match chat::Command::parse(proposal.command) {
         Ok(command) => {
             let time = chat::Millis(entry.time);
-            let (online, quota) = (proposal.online, &proposal.quota);
-            chat::apply_within(storage, entry.index.0, time, online, quota, &command, effects)?
+            let (online, quota) = (proposal.online, proposal.quota);
+            chat::apply_within(storage, entry.index.0, time, online, &quota, &command, effects)?
         }
         Err(_) => chat::Outcome::refused(chat::ErrCode::BadRequest),
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use chat::{
-    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, MapStorage, Message, MessageId, Millis, Name,
+    Account, AccountId, Delivery, HistoryPage, IdRange, Key, KeyMemory, MapStorage, Message, MessageId, Millis, Name,
     PasswordHash, Storage, Text,
 };
 
@@ -148,5 +148,17 @@ impl Storage for MapMachine {
         keep: usize,
     ) -> Result<(), Infallible> {
         self.chat.insert_key(account, key, at, memory, keep)
+    }
+
+    fn insert_delivery(&mut self, delivery: &Delivery) -> Result<(), Infallible> {
+        self.chat.insert_delivery(delivery)
+    }
+
+    fn oldest_delivery(&self) -> Result<Option<Delivery>, Infallible> {
+        self.chat.oldest_delivery()
+    }
+
+    fn remove_delivery(&mut self, at: u64, n: u64) -> Result<(), Infallible> {
+        self.chat.remove_delivery(at, n)
     }
 }

@@ -76,6 +76,13 @@ impl DataDir {
         self.move_away(&STATE, reason)
     }
 
+    /// Puts a finished state, made in another folder of the same file system, in the place of one that was set aside.
+    pub fn install_state(&mut self, from: &Path) -> Result<(), StorageError> {
+        let (from, to) = (from.join(STATE[0]), self.path.join(STATE[0]));
+        fs::rename(&from, to).map_err(StorageError::io("move", from))?;
+        sync_dir(&self.path)
+    }
+
     fn move_away(&self, names: &[&str], reason: &str) -> Result<PathBuf, StorageError> {
         let boot = log::peek(&self.path).ok().flatten().map_or(self.boot, |owner| owner.boot);
         let folder = self.new_folder(&format!("set-aside-{boot}-{}", tame(reason)))?;

@@ -57,6 +57,9 @@ pub enum StorageError {
          wiped: set its files aside and start it blank, and it is filled again from the others"
     )]
     LogLost,
+    /// The running replica lets its log begin later than it did a moment ago.
+    #[error("entry {0} was cut off from the log while it was read: begin again")]
+    CutMeanwhile(Index),
     /// The log does not reach back to where the state is.
     #[error(
         "the replay log begins behind entry {base}, but the state has applied only {applied} entries: the others were cut \
@@ -113,6 +116,9 @@ pub enum StorageError {
     /// There is no log to read.
     #[error("{0} does not exist: is this the data directory of a replica that has run?")]
     NoLog(PathBuf),
+    /// A new file was to be made where one is.
+    #[error("{0} is there already: name a directory that is empty or new")]
+    Occupied(PathBuf),
     /// A later version wrote it.
     #[error("{file} has schema {found}, this program knows {known}: use the version of plainsong that wrote it")]
     Schema {
@@ -166,6 +172,16 @@ impl StorageError {
         matches!(self, Self::Corrupt { file: STATE, .. } | Self::Schema { file: STATE, .. })
     }
 
+    /// Whether it says that files are not what was written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::Corrupt { .. } => true,
+            Self::LogBehindState { .. } | Self::LogLost | Self::StateLost { .. } => true,
+            Self::Sqlite(error) => is_damage(error),
+            _ => false,
+        }
+    }
+
     /// An error that a use of the state has met: whatever only damage can cause names it so. Nobody but one store writes
     /// that file, and with few and fixed statements.
     pub fn of_state(self) -> Self {
@@ -173,6 +189,11 @@ impl StorageError {
             Self::Sqlite(error) if is_damage(&error) => Self::corrupt(STATE, error.to_string()),
             other => other,
         }
+    }
+
+    /// A state that was found not to be what it should.
+    pub fn corrupt_state(what: impl Into<String>) -> Self {
+        Self::corrupt(STATE, what)
     }
 
     pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

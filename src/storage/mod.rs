@@ -28,6 +28,7 @@ mod dir;
 mod error;
 mod log;
 mod number;
+mod replay;
 mod snapshot;
 mod state;
 #[cfg(test)]
@@ -43,8 +44,9 @@ pub use error::StorageError;
 #[doc(hidden)]
 pub use log::Cells;
 pub use log::{LogOwner, LogReader, LogStore, Scrubbed};
+pub use replay::{Goal, Progress, replay};
 pub use snapshot::{Incoming, Outgoing};
-pub use state::StateStore;
+pub use state::{Difference, StateStore, StateView};
 
 /// A replica's disk, ready for use.
 #[derive(Debug)]

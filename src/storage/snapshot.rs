@@ -36,7 +36,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::dir::sync_dir;
 use super::error::StorageError;
-use super::log::LogReader;
+use super::log::{Foot, LogReader};
 use super::{db, state};
 use crate::consensus::{Base, Index, Member, Snapshot};
 
@@ -70,11 +70,12 @@ impl Outgoing {
         remove(&path)?;
         remove_database(&part)?;
         let (applied, digest) = back_up(&dir.join(state::FILE), &part).map_err(StorageError::of_state)?;
-        let Some((base, named)) = LogReader::open(dir)?.foot_of(applied, digest)? else { return Ok(None) };
+        let Some(foot) = LogReader::open(dir)?.foot_of(applied, digest)? else { return Ok(None) };
         fs::rename(&part, &path).map_err(StorageError::io("rename", &part))?;
         let file = File::open(&path).map_err(StorageError::io("open", &path))?;
         let (bytes, checksum) = checksum(&path)?;
-        Ok(Some(Self { snapshot: Snapshot { base, named, bytes, checksum }, path, file }))
+        let Foot { base, named, cluster } = foot;
+        Ok(Some(Self { snapshot: Snapshot { base, named, cluster, bytes, checksum }, path, file }))
     }
 
     /// Up to `bytes_max` bytes from `offset` on; none behind the end.

@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use chat::Name;
 
-use super::{Chunk, Fetch, PeerLine, PeerNews, Presence, limits};
+use super::{Chunk, Fetch, PeerLine, PeerNews, Presence, limits, members};
 use crate::consensus::{
-    Base, Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, ReplicaId, Round, Run, Snapshot,
-    Term,
+    Base, Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, Member, ReplicaId, Round, Run,
+    Snapshot, Term,
 };
 use crate::machine::audit::Checkpoint;
 use crate::machine::body::{self, Kind, parse_member};
@@ -195,7 +195,10 @@ impl Decoder {
             "fetch" => fetch(rest).map(PeerLine::Fetch),
             "presence" => presence(rest).map(PeerLine::Presence),
             "news" => news(rest).map(PeerLine::News),
-            "restored" => restored(rest),
+            "clock" => numbers(rest).map(|[millis]| PeerLine::Clock(millis)),
+            "restored" => member_and_run(rest).map(|(member, run)| PeerLine::Restored(member, run)),
+            "removed" => member_and_run(rest).map(|(member, run)| PeerLine::Removed(member, run)),
+            "change" | "changed" => members::parse_frame(word, rest).map(PeerLine::Frame),
             "found" => found(rest).map(PeerLine::Frame),
             _ => short_frame(word, rest).map(PeerLine::Frame),
         };
@@ -272,11 +275,12 @@ fn follows(head: &[u64; 4], before: &[Entry], next: &Entry) -> bool {
 /// The head line of a copy: its term, the copy, and how many entries follow.
 fn snapshot(rest: &str) -> Option<(Term, Snapshot, u64)> {
     let fields: Vec<&str> = rest.split('|').collect();
-    let [term, index, of, time, digest, bytes, checksum, count] = fields[..] else { return None };
+    let [term, index, of, time, digest, bytes, checksum, cluster, count] = fields[..] else { return None };
     let number = |text: &str| decimal(text.as_bytes());
     let base =
         Base { index: Index(number(index)?), term: Term(number(of)?), time: number(time)?, digest: hex(digest)? };
-    let snapshot = Snapshot { base, named: Vec::new(), bytes: number(bytes)?, checksum: hex(checksum)? };
+    let (bytes, checksum) = (number(bytes)?, hex(checksum)?);
+    let snapshot = Snapshot { base, named: Vec::new(), cluster: cluster_of(cluster)?, bytes, checksum };
     let count = number(count).filter(|count| (1..=limits::NAMED_MAX).contains(count))?;
     Some((Term(number(term)?), snapshot, count))
 }
@@ -327,11 +331,11 @@ fn found(rest: &str) -> Option<Frame> {
     }
 }
 
-fn restored(rest: &str) -> Option<PeerLine> {
+fn member_and_run(rest: &str) -> Option<(Member, Run)> {
     let (member, run) = rest.split_once('|')?;
     let (boot, nonce) = run.split_once('|')?;
     let run = Run { boot: Boot(decimal(boot.as_bytes())?), nonce: u32::try_from(hex(nonce)?).ok()? };
-    Some(PeerLine::Restored(parse_member(member)?, run))
+    Some((parse_member(member)?, run))
 }
 
 fn presence(rest: &str) -> Option<Presence> {
@@ -346,8 +350,8 @@ fn presence(rest: &str) -> Option<Presence> {
     }
 }
 
-/// id, up, votes, applied, and the checkpoint's index and digest.
-const NEWS_FIELDS: usize = 6;
+/// id, up, votes, full, applied, and the checkpoint's index and digest.
+const NEWS_FIELDS: usize = 7;
 
 fn news(rest: &str) -> Option<Vec<PeerNews>> {
     if rest.is_empty() {
@@ -358,7 +362,7 @@ fn news(rest: &str) -> Option<Vec<PeerNews>> {
 }
 
 fn one_news(fields: &[&str]) -> Option<PeerNews> {
-    let [id, up, votes, applied, at, digest] = fields else { return None };
+    let [id, up, votes, full, applied, at, digest] = fields else { return None };
     let number = |text: &str| decimal(text.as_bytes());
     let checkpoint = Checkpoint { index: Index(number(at)?), digest: hex(digest)? };
     let id = ReplicaId(u16::try_from(number(id)?).ok()?);
@@ -366,6 +370,7 @@ fn one_news(fields: &[&str]) -> Option<PeerNews> {
         id,
         up: bit(number(up)?)?,
         votes: bit(number(votes)?)?,
+        full: bit(number(full)?)?,
         applied: Index(number(applied)?),
         checkpoint,
     })

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Chunk, PeerLine, PeerNews, Presence, limits};
+use super::{Chunk, PeerLine, PeerNews, Presence, limits, members};
 use crate::consensus::{ClusterId, Entry, FoundingState, Frame, Snapshot, Term};
 use crate::machine::body::{self, Kind};
 
@@ -17,9 +17,13 @@ pub fn encode(line: &PeerLine, out: &mut BytesMut) {
         PeerLine::Restored(member, run) => {
             out.put_slice(format!("restored|{member}|{}|{:x}\n", run.boot, run.nonce).as_bytes());
         }
+        PeerLine::Removed(member, run) => {
+            out.put_slice(format!("removed|{member}|{}|{:x}\n", run.boot, run.nonce).as_bytes());
+        }
         PeerLine::News(news) => encode_news(news, out),
         PeerLine::Fetch(fetch) => out.put_slice(format!("fetch|{:x}|{}\n", fetch.copy, fetch.offset).as_bytes()),
         PeerLine::Chunk(chunk) => encode_chunk(chunk, out),
+        PeerLine::Clock(millis) => head(out, "clock", &[*millis]),
     }
 }
 
@@ -42,6 +46,12 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
         Frame::TimeoutNow { term } => head(out, "stand", &[term.0]),
         Frame::ReadIndex { term, id } => head(out, "read", &[term.0, *id]),
         Frame::ReadIndexReply { term, id, index } => head(out, "readable", &[term.0, *id, index.0]),
+        Frame::Change { term, id, change } => {
+            out.put_slice(format!("change|{term}|{id}|{}\n", members::change_text(change)).as_bytes());
+        }
+        Frame::ChangeReply { term, id, verdict } => {
+            out.put_slice(format!("changed|{term}|{id}|{}\n", members::verdict_text(*verdict)).as_bytes());
+        }
         Frame::Forward { term, payloads } => {
             out.reserve(LINE_OVERHEAD_BYTES + payloads.iter().map(|payload| payload.len() + 1).sum::<usize>());
             head(out, "forward", &[term.0, payloads.len() as u64]);
@@ -64,10 +74,11 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
 }
 
 fn encode_snapshot(term: Term, snapshot: &Snapshot, out: &mut BytesMut) {
-    let Snapshot { base, named, bytes, checksum } = snapshot;
+    let Snapshot { base, named, cluster, bytes, checksum } = snapshot;
+    let cluster = cluster_word(*cluster);
     out.put_slice(b"snapshot");
     fields(out, &[term.0, base.index.0, base.term.0, base.time]);
-    out.put_slice(format!("|{:x}|{bytes}|{checksum:x}|{}\n", base.digest, named.len()).as_bytes());
+    out.put_slice(format!("|{:x}|{bytes}|{checksum:x}|{cluster}|{}\n", base.digest, named.len()).as_bytes());
     named.iter().for_each(|entry| encode_entry(entry, out));
 }
 
@@ -111,8 +122,8 @@ fn encode_presence(presence: &Presence, out: &mut BytesMut) {
 fn encode_news(news: &[PeerNews], out: &mut BytesMut) {
     out.put_slice(b"news");
     for one in news {
-        let PeerNews { id, up, votes, applied, checkpoint } = one;
-        fields(out, &[u64::from(id.0), u64::from(*up), u64::from(*votes), applied.0]);
+        let PeerNews { id, up, votes, full, applied, checkpoint } = one;
+        fields(out, &[u64::from(id.0), u64::from(*up), u64::from(*votes), u64::from(*full), applied.0]);
         fields(out, &[checkpoint.index.0]);
         out.put_slice(format!("|{:x}", checkpoint.digest).as_bytes());
     }

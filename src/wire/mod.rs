@@ -8,9 +8,8 @@
 //! entry|42|3|1795185601123|1|+1.a0.7.41|bob#12|5|alice|hi
 //! entry|43|3|1795185601123|0|noop
 //! appended|3|43
-//! ```
-//!
-//! snapshot|3|41|3|1795185601123|9f0c|81920|5d2e|1     a copy of the state after 41: term, time, digest, bytes, name
+//! snapshot|3|41|3|1795185601123|9f0c|81920|5d2e|-|1   a copy of the state after 41: term, time, digest, bytes, name;
+//!                                                     its cluster, if that is not the record's; entries that follow
 //! fetch|5d2e|0                                        from the first byte on
 //! chunk|5d2e|0|81920|3735928559                       then so many bytes as they are, and LF; their crc
 //! ```
@@ -19,9 +18,11 @@
 //! for form here and for sense by the core; a line that is not of this grammar ends the link, because what follows it
 //! cannot be trusted to be framed right.
 
+pub mod admin;
 mod decode;
 mod encode;
 pub mod handshake;
+pub mod members;
 
 use bytes::Bytes;
 use chat::Name;
@@ -42,6 +43,8 @@ pub enum PeerLine {
     /// This run of this replica works on an old copy of its disk: it must start anew as blank. The run is named because
     /// by now another one, and a healthy one, may read this.
     Restored(Member, Run),
+    /// This run of this replica was removed from the cluster.
+    Removed(Member, Run),
     /// Send me so many chunks of that copy of your state, from this offset on. So the receiver's disk sets the pace, and
     /// what is on its way has a bound.
     Fetch(Fetch),
@@ -49,6 +52,8 @@ pub enum PeerLine {
     Chunk(Chunk),
     /// What the leader spreads with its pulses, and a follower reports with its answers.
     News(Vec<PeerNews>),
+    /// What the sender's wall clock shows, in Unix milliseconds.
+    Clock(u64),
 }
 
 /// Which piece of a copy of the state is asked for.
@@ -91,6 +96,8 @@ pub struct PeerNews {
     pub up: bool,
     /// Whether it votes.
     pub votes: bool,
+    /// Whether its disk is full: it acknowledges nothing.
+    pub full: bool,
     /// How far it has applied the log.
     pub applied: Index,
     /// The digest of its state, at the newest index at which all take it.

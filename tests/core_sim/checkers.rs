@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plainsong::consensus::quorum::majority;
-use plainsong::consensus::{Boot, Entry, FoundingState, Frame, Index, Log, Member, Membership, Node, Term};
+use plainsong::consensus::{Boot, Change, Entry, FoundingState, Frame, Index, Log, Member, Membership, Node, Term};
 
 use super::disk::Disk;
 use super::state::{Proposal, State, Verdict};
@@ -19,6 +19,9 @@ pub struct Checker {
     digests: Vec<u64>,
     /// The voters that follow from it.
     membership: (Index, Membership),
+    memberships: Vec<(Index, Membership)>,
+    /// Every change of members that was asked for.
+    pub asked: Vec<Change>,
     /// Who led which term, in which run, and the log it began with.
     leaders: BTreeMap<Term, (Member, Boot, Log)>,
     /// What had its effect, and where.
@@ -30,6 +33,12 @@ pub struct Checker {
 }
 
 impl Checker {
+    /// The committed voters as they were after an entry.
+    pub fn membership_at(&self, index: Index) -> Membership {
+        let known = self.memberships.iter().rev().find(|(at, _)| *at <= index);
+        known.map_or_else(Membership::default, |(_, membership)| membership.clone())
+    }
+
     /// The last committed entry.
     pub fn committed(&self) -> Index {
         Index(self.committed.len() as u64)
@@ -69,7 +78,9 @@ impl Checker {
         let mut one = Disk::blank(who);
         one.write_unchecked(&entry);
         if let Some((_, membership)) = one.memberships().pop() {
+            self.one_at_a_time(&membership, entry.index);
             self.membership = (entry.index, membership);
+            self.memberships.push(self.membership.clone());
         }
         self.committed.push((entry, term));
     }
@@ -81,9 +92,19 @@ impl Checker {
             let holds = |d: &Disk| d.base.index > index || term.is_some() && d.term_at(index) == term;
             self.forgetful.contains(member) || disks.iter().any(|d| d.me == *member && holds(d))
         };
-        let held = node.voters().iter().filter(|m| holds(m)).count();
-        let voters = node.voters().len();
-        assert!(held >= majority(voters), "{} commits {index}, which {held} of {voters} voters hold", node.me());
+        // A change that was appended in this very turn, behind the commit, is on no disk yet.
+        let (at, now) = node.log().membership().expect("a leader's log has voters");
+        let on_disk = disks.iter().any(|d| d.me == node.me() && d.term_at(at) == node.log().term_at(at));
+        let before = node.log().committed_membership(index).filter(|_| !on_disk);
+        let by_majority = |membership: &Membership| {
+            membership.voters.iter().filter(|m| holds(m)).count() >= majority(membership.voters.len())
+        };
+        assert!(
+            by_majority(now) || before.is_some_and(by_majority),
+            "{} commits {index}, which no majority of {:?} holds",
+            node.me(),
+            now.voters
+        );
     }
 
     /// A node leads.
@@ -135,6 +156,8 @@ impl Checker {
             | Frame::TimeoutNow { term }
             | Frame::ReadIndex { term, .. }
             | Frame::ReadIndexReply { term, .. }
+            | Frame::Change { term, .. }
+            | Frame::ChangeReply { term, .. }
             | Frame::Beat { term, .. }
             | Frame::BeatReply { term, .. } => {
                 assert!(hard.term >= *term, "{me} says {frame:?} with {hard:?} on its disk");

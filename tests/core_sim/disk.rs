@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use plainsong::consensus::{
-    Base, Batch, Body, Boot, Entry, FoundingState, HardState, Index, Mark, Member, Membership, Recovered, Run,
-    Snapshot, Term,
+    Base, Batch, Body, Boot, ClusterId, Entry, FoundingState, HardState, Index, Mark, Member, Membership, Recovered,
+    Run, Snapshot, Term,
 };
 
 /// What survives a crash.
@@ -14,6 +14,8 @@ pub struct Disk {
     pub boot: Boot,
     pub hard: HardState,
     pub founding: FoundingState,
+    /// Where it is not the founding record's.
+    pub cluster: Option<ClusterId>,
     /// Where the log begins: behind this.
     pub base: Base,
     /// What names voters up to the base.
@@ -30,6 +32,7 @@ impl Disk {
             boot: Boot(0),
             hard: HardState::default(),
             founding: FoundingState::Blank,
+            cluster: None,
             base: Base::default(),
             named: Vec::new(),
             entries: Vec::new(),
@@ -46,6 +49,7 @@ impl Disk {
         if let Some(founding) = batch.founding {
             self.founding = founding;
         }
+        self.cluster = batch.cluster.or(self.cluster);
         if let Some(from) = batch.truncate_from {
             assert!(from > self.base.index, "{} truncates from {from}, behind its base", self.me);
             self.entries.truncate(self.position(from));
@@ -77,7 +81,7 @@ impl Disk {
         assert_eq!((base.index, base.digest), (at, digest), "{} makes a copy of before its log", self.me);
         let mut named: Vec<Entry> = self.naming().filter(|e| e.index <= at).cloned().collect();
         named.drain(1..named.len().saturating_sub(1).max(1));
-        Snapshot { base, named, bytes: 1, checksum }
+        Snapshot { base, named, cluster: self.cluster, bytes: 1, checksum }
     }
 
     /// The log begins behind a copy that was fetched, unless it holds that very entry. Returns whether it does now.
@@ -87,7 +91,7 @@ impl Disk {
             return false;
         }
         (self.base, self.named, self.entries) = (base, snapshot.named.clone(), Vec::new());
-        self.founding = FoundingState::Sealed;
+        (self.founding, self.cluster) = (FoundingState::Sealed, snapshot.cluster);
         true
     }
 
@@ -121,6 +125,7 @@ impl Disk {
                 _ => None,
             }),
             applied,
+            cluster: self.cluster,
             peer_runs: self.runs.iter().map(|(m, r)| (*m, *r)).collect(),
         }
     }
@@ -138,7 +143,7 @@ impl Disk {
     /// Every entry that changed the voters.
     pub fn memberships(&self) -> Vec<(Index, Membership)> {
         let change = |e: &Entry| match &e.body {
-            Body::Founding(record) => Some(Membership { voters: record.members.clone(), removed: Vec::new() }),
+            Body::Founding(record) => Some(Membership { voters: record.members.clone(), ..Membership::default() }),
             Body::Membership(membership) => Some(membership.clone()),
             Body::Noop | Body::Command(_) => None,
         };

@@ -10,6 +10,8 @@ use super::world::{Event, MS, Time, World, id};
 #[derive(Clone, Debug)]
 pub struct Style {
     pub hosts: usize,
+    /// How many of them do not found the cluster, but stand by to join it.
+    pub spares: usize,
     pub faults: Vec<Fault>,
     /// A follower whose link to the leader ended asks for votes at once.
     pub evidence: bool,
@@ -49,6 +51,9 @@ pub enum Fault {
     Restore,
     HandOver,
     Gray,
+    Join,
+    Leave,
+    Move,
     Cut,
 }
 
@@ -73,6 +78,14 @@ const ALL: [Fault; 17] = [
 ];
 
 impl Style {
+    /// Members come and go, beside what else happens.
+    pub fn grow(&mut self, rng: &mut Rng) {
+        self.hosts = rng.usize(1..=3);
+        self.spares = rng.usize(1..=3);
+        self.hosts += self.spares;
+        self.faults.extend([Fault::Join, Fault::Join, Fault::Leave, Fault::Leave, Fault::Move]);
+    }
+
     pub fn draw(rng: &mut Rng) -> Self {
         let share = rng.u8(40..255);
         let loads_slowly = rng.bool();
@@ -83,6 +96,7 @@ impl Style {
         }
         Self {
             hosts: if rng.u8(..) < 160 { 3 } else { 5 },
+            spares: 0,
             faults,
             evidence: rng.bool(),
             fat: rng.u8(..) < 20,
@@ -163,7 +177,7 @@ impl World {
             Fault::LossyPulses => self.lossy_pulses_until = until,
             Fault::Pause => self.hosts[host].paused_until = until,
             Fault::Wipe => {
-                if self.may_forget() {
+                if self.may_forget() && self.belongs(host) {
                     self.crash(host);
                     self.blank(host);
                     self.note(|| format!("{} is wiped, and comes back", id(host)));
@@ -176,6 +190,9 @@ impl World {
             Fault::Restore => self.restore(host),
             Fault::HandOver => self.tell_leader(Input::HandOver),
             Fault::Gray => self.tell_leader(Input::Gray),
+            Fault::Join => self.joins(host),
+            Fault::Leave => self.leaves(host),
+            Fault::Move => self.moves(host),
             Fault::Cut => self.cut_log(host),
         }
     }
@@ -223,7 +240,7 @@ impl World {
                 .is_none_or(|p| p.node.log().membership().is_none_or(|(at, _)| at <= *changed_at));
             membership.votes(me) && !self.check.forgetful.contains(&me) && on_disk && in_memory
         };
-        (0..self.style.hosts).all(settled)
+        self.can_spare_one() && (0..self.style.hosts).filter(|h| self.belongs(*h)).all(settled)
     }
 
     /// Whether every other disk has noted a later start of that incarnation than this disk would show: this is what
@@ -239,7 +256,7 @@ impl World {
         let Some((disk, state)) = self.hosts[host].snapshot.clone() else {
             return;
         };
-        if !self.is_detectable(host, &disk) || !self.may_forget() {
+        if !self.is_detectable(host, &disk) || !self.may_forget() || !self.belongs(host) {
             return;
         }
         self.crash(host);
@@ -262,7 +279,7 @@ impl World {
         for host in 0..self.style.hosts {
             let there = &mut self.hosts[host];
             (there.paused_until, there.slow_disk_until, there.dies_after) = (self.now, 0, None);
-            if there.process.is_none() {
+            if there.process.is_none() && !there.stands_by {
                 self.start(host);
             }
         }

@@ -1,7 +1,7 @@
 //! A whole cluster of cores under simulated time, network and disk, and what must hold whatever happens.
 //!
 //! Every seed is one world: how many replicas, how fast they are, what fails and when. A seed run twice gives the same
-//! trace. What is checked stands in `checkers.rs`, apart from the code it checks.
+//! trace. The members of every fifth seed's cluster change. What is checked stands in `checkers.rs`, apart from the code it checks.
 //!
 //! ```text
 //! cargo test --test core_sim                                  a few hundred seeds
@@ -16,6 +16,7 @@ mod disk;
 mod driver;
 mod faults;
 mod links;
+mod members;
 mod net;
 mod state;
 mod world;

@@ -27,6 +27,9 @@ pub const PULSE: Time = 50 * MS;
 pub const ELECTION_MIN: Time = 250 * MS;
 pub const ELECTION_MAX: Time = 500 * MS;
 pub const EVIDENCE: Time = 10 * MS;
+/// The cluster of one seed in so many grows and shrinks. (None of those that failed once: they stay the worlds they were.)
+const GROWS_EVERY: u64 = 5;
+const GROWS_AT: u64 = 3;
 /// What one frame to the leader carries of a stream.
 pub const FORWARD_BYTES_MAX: usize = 64 << 10;
 
@@ -52,6 +55,8 @@ pub enum Event {
     BreakLink { generation: u64, pair: (usize, usize) },
     Deliver { generation: u64, pair: (usize, usize), from: usize, lane: Lane },
     Refused { host: usize, life: u64, run: Run },
+    Removed { host: usize, life: u64, member: Member },
+    AskToJoin { host: usize },
     Start { host: usize, down: u64 },
     Client,
     Fault,
@@ -133,6 +138,12 @@ pub struct Host {
     /// The process ends after so many duties of its next turn.
     pub dies_after: Option<usize>,
     pub clock_skew: u64,
+    /// Runs nothing until it is asked to join.
+    pub stands_by: bool,
+    /// Asks to be let in, whenever it does not vote.
+    pub asks: bool,
+    /// Where it is reached.
+    pub place: u32,
 }
 
 /// See the module's header.
@@ -160,7 +171,10 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, verbose: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let style = Style::draw(&mut rng);
+        let mut style = Style::draw(&mut rng);
+        if seed % GROWS_EVERY == GROWS_AT {
+            style.grow(&mut rng);
+        }
         let disks = (0..style.hosts).map(|h| Disk::blank(member(h, rng.u64(1..)))).collect();
         let host = |rng: &mut Rng| Host {
             saved: State::default(),
@@ -174,6 +188,9 @@ impl World {
             slow_disk_until: 0,
             dies_after: None,
             clock_skew: rng.u64(0..5_000),
+            stands_by: false,
+            asks: false,
+            place: 1,
         };
         let mut world = Self {
             now: 0,
@@ -199,9 +216,13 @@ impl World {
     }
 
     fn open(&mut self) {
+        let founders = self.style.hosts - self.style.spares;
         for host in 0..self.style.hosts {
-            let at = self.rng.u64(0..200 * MS);
-            self.at(at, Event::Start { host, down: 0 });
+            if host < founders {
+                let at = self.rng.u64(0..200 * MS);
+                self.at(at, Event::Start { host, down: 0 });
+            }
+            self.hosts[host].stands_by = host >= founders;
             for other in host + 1..self.style.hosts {
                 self.at(0, Event::Dial { pair: (host, other) });
             }
@@ -301,8 +322,11 @@ impl World {
             }
             Event::Deliver { generation, pair, from, lane } => self.deliver(generation, pair, from, lane),
             Event::Refused { host, life, run } => self.refused(host, life, run),
+            Event::Removed { host, life, member } => self.is_removed(host, life, member),
+            Event::AskToJoin { host } => self.ask_to_join(host),
             Event::Start { host, down } => {
-                if self.hosts[host].life == down && self.hosts[host].process.is_none() {
+                let there = &self.hosts[host];
+                if there.life == down && there.process.is_none() && !there.stands_by {
                     self.start(host);
                 }
             }

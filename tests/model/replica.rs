@@ -173,6 +173,8 @@ impl Replica {
                     Duty::ReadReady(id, index) => turn.reads.push((id, index)),
                     Duty::RefuseRestored(..) => turn.refused = true,
                     Duty::MakeSnapshot(_) | Duty::Fetch(..) | Duty::Install(_) => unreachable!("no log is cut here"),
+                    // Nobody asks for a change of members here.
+                    Duty::ChangeAnswered(..) | Duty::Dismissed | Duty::RefuseRemoved(..) => {}
                     Duty::HeardLeader | Duty::Standing(_) | Duty::StandSoon | Duty::Founded(_) | Duty::Voters(_) => {}
                 }
             }
@@ -192,7 +194,7 @@ impl Replica {
 
 impl Disk {
     fn write(&mut self, batch: Batch) {
-        let Batch { ticket: _, hard_state, founding: _, truncate_from, append, cut: _, peer_runs } = batch;
+        let Batch { ticket: _, hard_state, founding: _, cluster: _, truncate_from, append, cut: _, peer_runs } = batch;
         self.hard = hard_state.unwrap_or(self.hard);
         if let Some(from) = truncate_from {
             self.log.retain(|entry| entry.index < from);
@@ -216,7 +218,7 @@ impl Disk {
         let Some(Entry { body: Body::Founding(record), .. }) = self.log.first() else {
             panic!("every log begins with the founding record");
         };
-        let voters = Membership { voters: record.members.clone(), removed: Vec::new() };
+        let voters = Membership { voters: record.members.clone(), ..Membership::default() };
         let recovered = Recovered {
             me: member(at),
             boot: self.boot,
@@ -229,10 +231,14 @@ impl Disk {
             memberships: vec![(Index(1), voters)],
             record: Some(record.clone()),
             applied: Index(1),
+            cluster: None,
             peer_runs: self.runs.clone(),
         };
         let run = Run { boot: self.boot, nonce: 0 };
         let ids = (0..REPLICAS).map(|at| member(at).id).collect();
-        Node::new(&recovered, Settings { run, ids, book: 0, joins: false, fresh_cluster: CLUSTER })
+        Node::new(
+            &recovered,
+            Settings { run, ids, addresses: Vec::new(), book: 0, joins: false, fresh_cluster: CLUSTER },
+        )
     }
 }

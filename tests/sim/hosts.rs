@@ -9,8 +9,10 @@ use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, Node, Re
 use plainsong::machine::{self, MachineStorage, MapMachine};
 
 use super::disk::Disk;
+use super::people::is_a_persons;
 use super::replica::{Mail, Replica};
 use super::stores::Stores;
+use super::style::Style;
 use super::world::{Event, MS, Time, World, id};
 
 pub const PULSE: Time = 50 * MS;
@@ -51,7 +53,7 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(host: usize, rng: &mut Rng) -> Self {
+    pub fn new(host: usize, style: &Style, rng: &mut Rng) -> Self {
         Self {
             disk: Disk::blank(member(host, rng.u64(1..))),
             saved: MapMachine::new(),
@@ -68,7 +70,7 @@ impl Host {
             hung_disk_until: 0,
             full_disk_until: 0,
             dies_after: None,
-            clock_error: rng.i64(0..5_000),
+            clock_error: rng.i64(0..5_000) + if host == 0 { style.clock_off } else { 0 },
             timer_at: None,
             backoff: [vec![0; 8], vec![0; 8]],
             disturbed: 0,
@@ -84,7 +86,8 @@ impl Host {
 
 fn draw_quota(rng: &mut Rng) -> Quota {
     let mut limit = |range: std::ops::Range<u64>| (rng.u8(..) < 100).then(|| rng.u64(range));
-    Quota { mailbox_messages: limit(3..30), mailbox_bytes: limit(10..120), accounts: limit(5..12) }
+    let (mailbox_messages, mailbox_bytes, accounts) = (limit(3..30), limit(10..120), limit(5..12));
+    Quota { mailbox_messages, mailbox_bytes, accounts, retention: limit(0..5) }
 }
 
 impl World {
@@ -113,6 +116,7 @@ impl World {
         let settings = Settings {
             run,
             ids: (0..self.style.hosts).map(id).collect(),
+            addresses: Vec::new(),
             book: 7,
             joins: false,
             fresh_cluster: ClusterId(self.rng.u64(1..)),
@@ -176,10 +180,11 @@ impl World {
             }
         }
         let sessions: Vec<_> = replica.sessions.keys().copied().collect();
-        for session in sessions {
+        for session in sessions.into_iter().filter(|session| !is_a_persons(*session)) {
             let (client, after) = (self.client_of(session), self.rng.u64(0..2 * MS));
             self.after(after, Event::Cut { client, session });
         }
+        self.host_leaves_people(host);
     }
 
     /// Brings the saved state on to an index between where it was and `applied`, from the entries on the disk.
@@ -279,8 +284,17 @@ impl World {
     }
 
     fn wall_clock(&self, host: usize) -> u64 {
-        let clock = i64::try_from(self.now / MS).expect("not that long") + 10_000_000 + self.hosts[host].clock_error;
-        u64::try_from(clock).unwrap_or(0)
+        u64::try_from(self.true_clock() + self.hosts[host].clock_error).unwrap_or(0)
+    }
+
+    fn true_clock(&self) -> i64 {
+        i64::try_from(self.now / MS).expect("not that long") + 10_000_000
+    }
+
+    /// By how many milliseconds the newest entry anywhere is stamped later than now.
+    pub fn stamped_ahead_ms(&self) -> i64 {
+        let times = self.hosts.iter().filter_map(|host| Some(host.replica.as_ref()?.node.log().last_time()));
+        i64::try_from(times.max().unwrap_or(0)).expect("not that late") - self.true_clock()
     }
 
     // --- clocks --------------------------------------------------------------------------------------------------

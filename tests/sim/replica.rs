@@ -13,6 +13,8 @@ use plainsong::actors::courier::{CourierJob, FromCourier};
 use plainsong::actors::election::timers::Timers;
 use plainsong::actors::internal::{FromElection, FromLog};
 use plainsong::actors::messages::{Ask, News, SessionId, Slot};
+use plainsong::actors::replicator::clocks::Clocks;
+use plainsong::actors::replicator::expiry::Expiry;
 use plainsong::actors::replicator::keeper::{Keeper, Step};
 use plainsong::actors::replicator::presence::Online;
 use plainsong::actors::replicator::requests::Requests;
@@ -33,6 +35,8 @@ use super::heart::Heart;
 pub const ELECTION_MIN: Duration = Duration::from_millis(250);
 pub const ELECTION_MAX: Duration = Duration::from_millis(500);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(3_000);
+/// Short beside the retentions of these worlds, which are seconds.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(400);
 const ORIGIN_BYTES_MAX: usize = 16 << 20;
 const FORWARD_BYTES_MAX: usize = 1 << 20;
 const HEARD_INTERVAL: Duration = Duration::from_millis(10);
@@ -138,10 +142,10 @@ pub struct Replica {
     pub marks: BTreeMap<AccountId, Vec<IdRange>>,
     pub marks_wait: Vec<(SessionId, Slot)>,
     pub marks_since: Option<Instant>,
+    pub expiry: Expiry,
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
     pub storing: Storing,
     pub keeper: Keeper,
-    pub disk_full: bool,
     pub handed: Index,
     sent_to: Option<(Term, ReplicaId)>,
     heard_leader: bool,
@@ -150,6 +154,7 @@ pub struct Replica {
     pub introduction: Introduction,
     pub now: Instant,
     pub clock: u64,
+    clocks: Clocks,
     pub random: f64,
     pub out: Vec<Out>,
 }
@@ -178,15 +183,16 @@ impl Replica {
             marks: BTreeMap::new(),
             marks_wait: Vec::new(),
             marks_since: None,
+            expiry: Expiry::new(EXPIRY_PAUSE),
             to_peers: BTreeMap::new(),
             storing: Storing::default(),
             keeper: Keeper::default(),
-            disk_full: false,
             sent_to: None,
             heard_leader: false,
             told_heard: None,
             now,
             clock: 0,
+            clocks: Clocks::new(now),
             random: 0.0,
             out: Vec::new(),
         }
@@ -207,6 +213,7 @@ impl Replica {
             Mail::Down(id) => {
                 self.view.link_down(id, self.now);
                 self.online.lost(id);
+                self.clocks.lost(id);
                 self.to_peers.remove(&id);
                 self.step(Input::LinkDown(id));
             }
@@ -238,6 +245,8 @@ impl Replica {
             Mail::ProposeMarks => self.propose_marks(),
             Mail::Sweep => {
                 self.refuse_expired();
+                self.tell_clock();
+                self.expire();
                 self.keep_log();
             }
             Mail::HandOver => self.step(Input::HandOver),
@@ -245,7 +254,7 @@ impl Replica {
     }
 
     pub fn step(&mut self, input: Input) {
-        self.node.step(self.clock, input);
+        self.node.step(self.clocks.agreed(self.clock, self.now), input);
     }
 
     fn turn(&mut self) {
@@ -306,7 +315,8 @@ impl Replica {
 
     fn propose(&mut self, payloads: Vec<Bytes>) {
         let quota = self.quota;
-        let stamp = |payload: Bytes| machine::payload::stamp(&payload, quota, |name| self.online.is_online(name));
+        let online = |name: &str| self.online.is_online(name, |id| self.view.is_silent(id));
+        let stamp = |payload: Bytes| machine::payload::stamp(&payload, quota, online);
         let stamped = payloads.into_iter().map(stamp).collect();
         self.step(Input::Propose(stamped));
     }
@@ -342,6 +352,7 @@ impl Replica {
         let id = peer.member.id;
         self.view.link_up(id, self.now);
         self.to_peers.remove(&id);
+        self.say(id, PeerLine::Clock(self.clock));
         for mut news in self.online.all_here() {
             // From a hash map: in another order in every run.
             news.online.sort_unstable();
@@ -351,6 +362,14 @@ impl Replica {
             self.sent_to = None;
         }
         self.step(Input::LinkUp(peer));
+    }
+
+    fn tell_clock(&mut self) {
+        if self.clocks.is_due(self.now) {
+            for id in self.view.linked() {
+                self.say(id, PeerLine::Clock(self.clock));
+            }
+        }
     }
 
     fn heard_from(&mut self, from: Member, lines: Vec<PeerLine>) {
@@ -367,11 +386,13 @@ impl Replica {
                 PeerLine::Fetch(fetch) => self.out.push(Out::Courier(CourierJob::Read(from.id, fetch))),
                 PeerLine::Chunk(chunk) => self.out.push(Out::Courier(CourierJob::Write(from.id, chunk))),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
+                PeerLine::Clock(theirs) => self.clocks.heard(from.id, theirs, self.now),
                 PeerLine::News(news) => {
                     let verdicts = self.view.news(news);
                     let agree = verdicts.iter().all(|verdict| *verdict == Verdict::Agrees);
                     ensure!(SameState, agree, "{} finds {verdicts:?}", self.me);
                 }
+                PeerLine::Removed(..) => {}
                 PeerLine::Restored(member, run) => {
                     if (member, run) == (self.me, self.run) {
                         self.out.push(Out::EndRestored);
@@ -390,7 +411,7 @@ impl Replica {
                 self.step(Input::Stored(ticket));
             }
             FromLog::Loaded(reader, entries) => self.step(Input::Loaded(reader, entries)),
-            FromLog::DiskFull(full) => self.disk_full = full,
+            FromLog::DiskFull(full) => self.view.disk_full(full),
         }
     }
 
@@ -441,7 +462,7 @@ impl Replica {
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),
                 Duty::StandSoon => self.timers.stand_soon(self.now),
-                Duty::Founded(_) => {}
+                Duty::Founded(_) | Duty::ChangeAnswered(..) | Duty::Dismissed | Duty::RefuseRemoved(..) => {}
                 Duty::Voters(membership) => self.view.voters(&membership.voters),
                 Duty::RefuseRestored(member, run) => self.say(member.id, PeerLine::Restored(member, run)),
             }

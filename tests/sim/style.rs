@@ -36,6 +36,8 @@ pub struct Style {
     pub chaos: Time,
     /// A majority is gone for ten minutes.
     pub long_outage: bool,
+    /// By how many milliseconds the first host's clock is wrong, beside what clocks always are.
+    pub clock_off: i64,
     /// How much of their logs the hosts keep.
     pub keep: Keep,
 }
@@ -64,6 +66,7 @@ impl Style {
             late_host: (rng.u8(..) < 30).then(|| rng.u64(SECOND..3 * SECOND)),
             chaos: rng.u64(3 * SECOND..15 * SECOND),
             long_outage: rng.u8(..) < 3,
+            clock_off: 0,
             keep: keep(&mut rng.clone()),
         }
     }
@@ -84,6 +87,7 @@ impl Style {
             late_host: None,
             chaos,
             long_outage: false,
+            clock_off: 0,
             keep: Keep::default(),
         }
     }

@@ -16,6 +16,7 @@ use super::checkers::{Judge, ensure};
 use super::clients::Client;
 use super::hosts::Host;
 use super::net::{Net, Wire};
+use super::people::{Happens, Person, people};
 use super::replica::{Mail, Proof};
 use super::style::Style;
 use super::trace::Trace;
@@ -50,6 +51,7 @@ pub enum Event {
     Start { host: usize, down: u64 },
     Kill { host: usize, life: u64 },
     Client(usize),
+    Person { person: usize, session: SessionId, what: Box<Happens> },
     Hear { client: usize, session: SessionId, news: Box<(News, Proof)> },
     Cut { client: usize, session: SessionId },
     Fault,
@@ -95,6 +97,7 @@ pub struct World {
     pub slow_net_until: Time,
     pub lossy_pulses_until: Time,
     pub clients: Vec<Client>,
+    pub people: Vec<Person>,
     pub sessions: u64,
     pub witnesses: u64,
     pub judge: Judge,
@@ -118,12 +121,13 @@ impl World {
             seq: 0,
             events: BinaryHeap::new(),
             happened: 0,
-            hosts: (0..style.hosts).map(|host| Host::new(host, &mut rng)).collect(),
+            hosts: (0..style.hosts).map(|host| Host::new(host, &style, &mut rng)).collect(),
             net: Net::new(style.hosts),
             blocked: vec![vec![0; style.hosts]; style.hosts],
             slow_net_until: 0,
             lossy_pulses_until: 0,
             clients: (0..style.clients).map(Client::new).collect(),
+            people: people(),
             sessions: 0,
             witnesses: 0,
             judge,
@@ -148,6 +152,9 @@ impl World {
         }
         for client in 0..style.clients {
             self.after(0, Event::Client(client));
+        }
+        for person in 0..self.people.len() {
+            self.after(0, Event::Person { person, session: SessionId(0), what: Box::new(Happens::Acts) });
         }
         self.after(500 * MS, Event::Fault);
         self.after(WATCH, Event::Watch);
@@ -204,6 +211,10 @@ impl World {
             | Event::Up { host, .. }
             | Event::Lost { host, .. } => (*host, 0),
             Event::Deliver { to, wire, .. } => (*to, self.blocked[wire.peer_of(*to)][*to]),
+            Event::Person { person, session, what } => match self.person_waits_for(*person, *session, what) {
+                Some(host) => (host, 0),
+                None => return None,
+            },
             Event::BreakIfBlocked { .. }
             | Event::Start { .. }
             | Event::Kill { .. }
@@ -249,6 +260,7 @@ impl World {
                 }
             }
             Event::Client(client) => self.client_acts(client),
+            Event::Person { person, session, what } => self.person(person, session, *what),
             Event::Hear { client, session, news } => self.client_hears(client, session, *news),
             Event::Cut { client, session } => self.client_cut(client, session),
             Event::Fault => self.fault(),

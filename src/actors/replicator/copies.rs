@@ -35,7 +35,7 @@ impl Replicator {
     pub(super) fn keep_log(&mut self, now: Instant) {
         match self.keeper.next(self.node.last(), self.node.applied(), now) {
             None => {}
-            Some(Step::Sync) => self.to_state(StateJob::Sync),
+            Some(Step::Sync) => self.hand_to_state(StateJob::Sync),
             Some(Step::Cut(mark)) => self.step(Input::Cut(mark)),
         }
         if self.node.is_offering() && now.duration_since(self.served) >= OFFERED_AGAIN {
@@ -60,7 +60,7 @@ impl Replicator {
             return self.behind.clear();
         }
         let last = self.node.last().0;
-        let ids: Vec<ReplicaId> = self.settings.addresses.keys().copied().collect();
+        let ids: Vec<ReplicaId> = self.node.book().iter().map(|address| address.id).collect();
         for id in ids {
             let Some(at) =
                 self.node.matched(id).map(|at| at.0).filter(|at| last.saturating_sub(*at) > BEHIND_ENTRIES_MIN)

@@ -19,12 +19,16 @@ pub struct View {
     linked: BTreeSet<ReplicaId>,
     /// Who answers pulses, as this replica's own Heartbeat sees it.
     living: BTreeSet<ReplicaId>,
+    /// Who did, and does not, though its data link stands. One that has just linked is not known to answer, but not silent.
+    silent: BTreeSet<ReplicaId>,
     /// What the leader spread last (on a follower), or the followers reported (on the leader).
     news: BTreeMap<ReplicaId, PeerNews>,
     /// When each other replica was heard of last.
     heard: BTreeMap<ReplicaId, Instant>,
     /// Since when there is nobody to send requests to.
     contact_lost: Option<Instant>,
+    /// Whether this replica's disk is full.
+    full: bool,
     audit: Audit,
 }
 
@@ -38,9 +42,11 @@ impl View {
             voters: Vec::new(),
             linked: BTreeSet::new(),
             living: BTreeSet::new(),
+            silent: BTreeSet::new(),
             news: BTreeMap::new(),
             heard: BTreeMap::new(),
             contact_lost: Some(now),
+            full: false,
             audit: Audit::new(me),
         }
     }
@@ -51,6 +57,12 @@ impl View {
         self.contact_changed(now);
     }
 
+    /// Where everybody is, by the newest that is known: who is not there any more is shown no more.
+    pub fn addresses(&mut self, addresses: BTreeMap<ReplicaId, String>) {
+        self.news.retain(|id, _| addresses.contains_key(id));
+        self.addresses = addresses;
+    }
+
     /// The voters changed.
     pub fn voters(&mut self, voters: &[Member]) {
         self.voters = voters.to_vec();
@@ -59,6 +71,7 @@ impl View {
     /// A data link came up.
     pub fn link_up(&mut self, id: ReplicaId, now: Instant) {
         self.linked.insert(id);
+        self.silent.remove(&id);
         self.heard(id, now);
         self.contact_changed(now);
     }
@@ -66,8 +79,14 @@ impl View {
     /// A data link ended.
     pub fn link_down(&mut self, id: ReplicaId, now: Instant) {
         self.linked.remove(&id);
+        self.silent.remove(&id);
         self.heard.remove(&id);
         self.contact_changed(now);
+    }
+
+    /// Whose data link is up.
+    pub fn linked(&self) -> Vec<ReplicaId> {
+        self.linked.iter().copied().collect()
     }
 
     /// Anything came from the replica.
@@ -77,7 +96,15 @@ impl View {
 
     /// Who answers pulses.
     pub fn living(&mut self, living: BTreeSet<ReplicaId>) {
+        let linked = self.living.difference(&living).filter(|id| self.linked.contains(*id));
+        self.silent.extend(linked);
+        self.silent.retain(|id| !living.contains(id));
         self.living = living;
+    }
+
+    /// This replica's disk is full, or has room again.
+    pub fn disk_full(&mut self, full: bool) {
+        self.full = full;
     }
 
     /// News that came with a pulse or its answer; and what they say of the states.
@@ -85,6 +112,11 @@ impl View {
         let voters = self.voting_ids();
         let others = news.iter().filter(|one| one.id != self.me);
         let verdicts = others.map(|one| self.audit.note(one.id, one.checkpoint, &voters)).collect();
+        // Who joins reports before this replica knows where it is: it is shown without an address, as long as the leader
+        // spreads news of it. A report is of one replica, and says nothing of others.
+        if news.len() > 1 {
+            self.news.retain(|id, _| self.addresses.contains_key(id) || news.iter().any(|one| one.id == *id));
+        }
         self.news.extend(news.into_iter().map(|one| (one.id, one)));
         verdicts
     }
@@ -121,6 +153,24 @@ impl View {
         };
     }
 
+    /// Why nothing can be stored, if it is for want of room: this replica's disk is full, or too many of those that are up
+    /// are. What the others said of theirs holds while there is a leader to spread it.
+    pub fn no_room(&self) -> Option<&'static str> {
+        if self.full {
+            return Some("the disk of this replica is full; nothing was done");
+        }
+        self.contact()?;
+        let voting = self.voting_ids();
+        let up: Vec<_> = voting.iter().filter(|id| self.is_up(**id)).collect();
+        let full = up.iter().filter(|id| self.is_full(***id)).count();
+        let majority = quorum::majority(voting.len());
+        (up.len() >= majority && up.len() - full < majority).then_some("too many disks are full; nothing was done")
+    }
+
+    fn is_full(&self, id: ReplicaId) -> bool {
+        if id == self.me { self.full } else { self.news.get(&id).is_some_and(|news| news.full) }
+    }
+
     /// Whether no other replica votes.
     pub fn is_alone(&self) -> bool {
         self.voting_ids().iter().all(|id| *id == self.me)
@@ -147,6 +197,14 @@ impl View {
         }
     }
 
+    /// Whether a replica hangs, as far as is known here: a leader asks for pulses itself, others hear it of the leader.
+    pub fn is_silent(&self, id: ReplicaId) -> bool {
+        match self.contact() {
+            Some(leader) if leader != self.me => self.news.get(&id).is_some_and(|news| !news.up),
+            _ => self.silent.contains(&id),
+        }
+    }
+
     fn is_up(&self, id: ReplicaId) -> bool {
         let leads_or_alone = self.contact().is_none_or(|leader| leader == self.me);
         match self.news.get(&id) {
@@ -159,21 +217,25 @@ impl View {
 
     /// What the leader spreads with its pulses.
     pub fn spread(&self, applied: Index) -> Vec<PeerNews> {
-        let ids = self.addresses.keys().copied();
-        ids.map(|id| PeerNews {
-            id,
-            up: self.is_up(id),
-            votes: self.voters.iter().any(|m| m.id == id),
-            applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
-            checkpoint: self.audit.newest(id),
-        })
-        .collect()
+        let joining = self.news.keys().filter(|id| self.is_up(**id));
+        let ids: BTreeSet<ReplicaId> = self.addresses.keys().chain(joining).copied().collect();
+        ids.into_iter()
+            .map(|id| PeerNews {
+                id,
+                up: self.is_up(id),
+                votes: self.voters.iter().any(|m| m.id == id),
+                full: self.is_full(id),
+                applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
+                checkpoint: self.audit.newest(id),
+            })
+            .collect()
     }
 
     /// What a follower reports with its answer to a pulse.
     pub fn report(&self, applied: Index) -> PeerNews {
         let votes = self.voters.iter().any(|m| m.id == self.me);
-        PeerNews { id: self.me, up: true, votes, applied, checkpoint: self.audit.newest(self.me) }
+        let checkpoint = self.audit.newest(self.me);
+        PeerNews { id: self.me, up: true, votes, full: self.full, applied, checkpoint }
     }
 
     /// What `status` prints. Without a leader nobody is asked for pulses: then who was not heard of within `recently`
@@ -299,6 +361,48 @@ mod tests {
     }
 
     #[test]
+    fn there_is_no_room_when_the_full_disks_leave_no_majority() {
+        let now = Instant::now();
+        let mut view = view(now);
+        view.link_up(ReplicaId(1), now);
+        view.standing(following(Some(1)), now);
+        let mut spread = view.spread(Index(1));
+        let mut tell = |view: &mut View, full: [bool; 2], up: bool| {
+            (spread[0].full, spread[2].full, spread[0].up, spread[2].up) = (full[0], full[1], true, up);
+            view.news(spread.clone());
+            view.no_room().is_some()
+        };
+        assert!(!tell(&mut view, [false, true], true), "two of three have room");
+        assert!(tell(&mut view, [true, true], true));
+        assert!(!tell(&mut view, [false, true], false), "who is down is not full");
+        assert!(tell(&mut view, [true, false], false), "one has room, and one is needed more that is down");
+        view.standing(following(None), now);
+        assert_eq!(view.no_room(), None, "nobody knows any more");
+        view.disk_full(true);
+        assert!(view.no_room().is_some());
+    }
+
+    #[test]
+    fn who_is_linked_and_answers_no_more_is_silent_until_it_answers() {
+        let now = Instant::now();
+        let mut view = view(now);
+        let silent = |view: &View| [1, 3].map(|id| view.is_silent(ReplicaId(id)));
+        view.standing(Standing { role: Role::Leader, term: Term(4), leader: Some(ReplicaId(2)) }, now);
+        view.link_up(ReplicaId(1), now);
+        view.link_up(ReplicaId(3), now);
+        assert_eq!(silent(&view), [false, false], "nobody was asked yet");
+        view.living([1, 2, 3].map(ReplicaId).into());
+        view.living([1, 2].map(ReplicaId).into());
+        assert_eq!(silent(&view), [false, true]);
+        view.living([1, 2, 3].map(ReplicaId).into());
+        assert_eq!(silent(&view), [false, false], "it goes on");
+        view.living([2].map(ReplicaId).into());
+        view.link_down(ReplicaId(1), now);
+        view.link_up(ReplicaId(1), now);
+        assert_eq!(silent(&view), [false, true], "a new link is a new beginning");
+    }
+
+    #[test]
     fn a_follower_prints_what_the_leader_spread() {
         let now = Instant::now();
         let mut view = view(now);
@@ -308,6 +412,7 @@ mod tests {
             id: ReplicaId(id),
             up,
             votes: true,
+            full: false,
             applied: Index(applied),
             checkpoint: Checkpoint::default(),
         };

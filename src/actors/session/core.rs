@@ -21,7 +21,7 @@ use crate::actors::messages::{Ask, Done, News, RetryLater, Slot, What};
 
 /// What to do after an input, in this order.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub struct Turn {
     /// To be written.
     pub output: BytesMut,
     /// To be submitted, in order.
@@ -34,7 +34,7 @@ pub(super) struct Turn {
 
 /// Work with a password. It is answered by [`Core::job_done`].
 #[derive(Debug)]
-pub(super) enum Job {
+pub enum Job {
     /// Make a hash.
     Hash(Password),
     /// Compare what was given with what the account has, one of which is there.
@@ -50,7 +50,7 @@ pub(super) enum Job {
 
 /// What came of a [`Job`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum JobDone {
+pub enum JobDone {
     /// The hash.
     Hash(PasswordHash),
     /// The password is right.
@@ -139,7 +139,7 @@ pub(super) enum Step {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Core {
+pub struct Core {
     pub(super) config: Arc<SessionConfig>,
     pub(super) now: Instant,
     pub(super) turn: Turn,
@@ -321,7 +321,7 @@ impl Core {
     }
 
     /// How closely the acknowledgements must be watched.
-    pub fn watch(&self) -> Watch {
+    pub(super) fn watch(&self) -> Watch {
         if self.marks.wait() && self.hurries() {
             Watch::Close
         } else if self.marks.wait() {

@@ -72,8 +72,8 @@ pub fn disk_full(stage: &mut Stage) -> Result<(), DrillError> {
     stage.hit(&format!("disk of leader {leader} full"), |_| Ok(()))?;
     stage.fill(leader)?;
     let cluster = &stage.cluster;
-    let refusal = filler.until_refused(|| cluster.await_leader().is_ok_and(|now| now != leader))?;
-    stage.fact("leader_full", refusal.unwrap_or("handed-over".to_owned()));
+    let refused = filler.until_named_or(|| cluster.await_leader().is_ok_and(|now| now != leader))?;
+    stage.fact("leader_full", if refused { "DISK_FULL" } else { "handed-over" });
     stage.flow(BETWEEN)?;
     // It cannot store what it would have to apply first, and so may refuse; whoever has room must not.
     read(stage, &mut probe, "read_at_full", false)?;
@@ -82,8 +82,8 @@ pub fn disk_full(stage: &mut Stage) -> Result<(), DrillError> {
     read(stage, &mut probe, "read_beside_full", true)?;
     stage.hit("disks of three full", |_| Ok(()))?;
     others.iter().try_for_each(|&id| stage.fill(id))?;
-    let refusal = filler.until_refused(|| false)?;
-    stage.fact("majority_full", refusal.unwrap_or_default());
+    filler.until_named_or(|| false)?;
+    stage.fact("majority_full", "DISK_FULL");
     read(stage, &mut probe, "majority_full_read", true)?;
 
     stage.heal("room again", |_| Ok(()))?;
@@ -108,15 +108,16 @@ impl Filler {
         }
     }
 
-    /// Writes until it is refused, or `enough`; returns the code of the refusal, if that was it.
-    fn until_refused(&mut self, enough: impl Fn() -> bool) -> Result<Option<String>, DrillError> {
+    /// Writes until it is refused with `DISK_FULL` (`true`), or it is `enough`. What was on its way to the disk when that
+    /// turned out to be full is unknown; what comes after is refused by name.
+    fn until_named_or(&mut self, enough: impl Fn() -> bool) -> Result<bool, DrillError> {
         let request = format!("5|{BIN}|{}", "f".repeat(FILLER_BYTES));
         wait_until("a full disk shows", FULL_WAIT, || match self.client.request(&request) {
             Ok(answer) => {
                 let mut fields = answer.last.split('|');
                 match (fields.next(), fields.next()) {
-                    (Some("retry"), code) => Some(Ok(code.map(str::to_owned))),
-                    _ => enough().then_some(Ok(None)),
+                    (Some("retry"), Some("DISK_FULL")) => Some(Ok(true)),
+                    _ => enough().then_some(Ok(false)),
                 }
             }
             Err(error) => Some(Err(error)),

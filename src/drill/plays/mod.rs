@@ -4,6 +4,8 @@ mod crash;
 mod crowd;
 mod damage;
 mod disk;
+mod members;
+mod rolling;
 mod silence;
 mod snapshot;
 mod soak;
@@ -51,6 +53,12 @@ pub static DRILLS: &[Drill] = &[
         claim: "Kill all three replicas at once, once for each order of their return",
         replicas: 3,
         play: crash::kill_all,
+        ..PLAIN
+    },
+    Drill {
+        name: "rolling_restart",
+        claim: "Restart every replica in turn, the leader last, while a client writes through the others",
+        play: rolling::rolling_restart,
         ..PLAIN
     },
     Drill {
@@ -109,6 +117,24 @@ pub static DRILLS: &[Drill] = &[
         name: "wipe_first",
         claim: "Stop all, empty the first, and start that one before the others",
         play: wipe::wipe_first,
+        ..PLAIN
+    },
+    Drill {
+        name: "join_under_load",
+        claim: "Let two replicas join while a client writes, and then lean on them",
+        play: members::join_under_load,
+        ..PLAIN
+    },
+    Drill {
+        name: "remove_leader",
+        claim: "Take the leader out of the cluster, and then its successor",
+        play: members::remove_leader,
+        ..PLAIN
+    },
+    Drill {
+        name: "replace_all",
+        claim: "Replace all five replicas, one by one, while a client writes",
+        play: members::replace_all,
         ..PLAIN
     },
     Drill {

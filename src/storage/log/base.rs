@@ -86,7 +86,7 @@ fn holds(conn: &Connection, base: &Base) -> Result<bool, StorageError> {
 }
 
 fn reset(conn: &Connection, meta: &mut Meta, snapshot: &Snapshot) -> Result<(), StorageError> {
-    let Snapshot { base, named, .. } = snapshot;
+    let Snapshot { base, named, cluster, .. } = snapshot;
     conn.execute("DELETE FROM entries WHERE idx > ?1", [Num(base.index.0)])?;
     conn.execute_batch("DELETE FROM terms; DELETE FROM memberships;")?;
     conn.execute("INSERT INTO terms (term, first_idx) VALUES (?1, ?2)", params![Num(base.term.0), Num(base.index.0)])?;
@@ -96,7 +96,7 @@ fn reset(conn: &Connection, meta: &mut Meta, snapshot: &Snapshot) -> Result<(), 
         conn.execute("INSERT INTO memberships (idx) VALUES (?1)", [Num(entry.index.0)])?;
     }
     // Whoever offers a copy belongs to a cluster that exists.
-    meta.founding = FoundingState::Sealed;
+    (meta.founding, meta.cluster_id) = (FoundingState::Sealed, *cluster);
     meta::save_base(conn, meta, base)?;
     meta::save(conn, meta)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::consensus::{Base, Boot, FoundingState, HardState, Incarnation, Index, Member, ReplicaId, Term};
+use crate::consensus::{Base, Boot, ClusterId, FoundingState, HardState, Incarnation, Index, Member, ReplicaId, Term};
 use crate::machine::body::parse_member;
 use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
@@ -60,6 +60,8 @@ pub(in crate::storage) struct Meta {
     pub hard_state: HardState,
     /// How far the founding got.
     pub founding: FoundingState,
+    /// The cluster's id, where it is no longer that of the founding record.
+    pub cluster_id: Option<ClusterId>,
 }
 
 impl Meta {
@@ -73,6 +75,7 @@ impl Meta {
             boot: Boot(0),
             hard_state: HardState::default(),
             founding: FoundingState::Blank,
+            cluster_id: None,
         }
     }
 
@@ -98,8 +101,15 @@ impl Meta {
         self.hard_state.vote.map_or_else(String::new, |vote| vote.to_string())
     }
 
-    fn crc(&self) -> u32 {
+    /// `sealed`, and in a cluster that was founded anew `sealed|<its id>`: in one cell, so that a program that does not
+    /// know the latter refuses the file, instead of showing the id of the old cluster.
+    fn founding_text(&self) -> String {
         let founding = founding_text(self.founding);
+        self.cluster_id.map_or_else(|| founding.to_owned(), |cluster| format!("{founding}|{cluster}"))
+    }
+
+    fn crc(&self) -> u32 {
+        let founding = self.founding_text();
         let said = format!(
             "{}|{}|{}|{}|{}|{}|{founding}|{}",
             self.schema,
@@ -143,12 +153,13 @@ pub(in crate::storage) fn load(conn: &Connection) -> Result<Option<Meta>, Storag
             boot: Boot(row.get::<_, Num>(3)?.0),
             hard_state: HardState { term: Term(row.get::<_, Num>(4)?.0), vote: parse_member(&vote) },
             // An unreadable one fails the crc below, which is taken over what was read.
-            founding: parse_founding(&founding).unwrap_or_default(),
+            founding: parse_founding(founding.split('|').next().unwrap_or_default()).unwrap_or_default(),
+            cluster_id: founding.split_once('|').and_then(|(_, id)| u64::from_str_radix(id, 16).ok()).map(ClusterId),
         };
         Ok(((meta, vote, founding), row.get::<_, u32>(7)?))
     })?;
     let (meta, vote, founding) = meta;
-    let as_read = vote == meta.vote_text() && founding == founding_text(meta.founding);
+    let as_read = vote == meta.vote_text() && founding == meta.founding_text();
     if !as_read || crc != meta.crc() {
         return Err(StorageError::corrupt(FILE, "term, vote and owner do not match their checksum"));
     }
@@ -168,7 +179,7 @@ pub(super) fn save(conn: &Connection, meta: &Meta) -> Result<(), StorageError> {
         Num(meta.boot.0),
         Num(meta.hard_state.term.0),
         meta.vote_text(),
-        founding_text(meta.founding),
+        meta.founding_text(),
         meta.crc()
     ])?;
     Ok(())

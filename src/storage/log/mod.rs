@@ -19,6 +19,7 @@
 //! write-ahead log into the file and pays one more.
 
 mod base;
+mod check;
 mod meta;
 mod reader;
 mod recover;
@@ -33,6 +34,8 @@ use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
 
 pub(super) use base::begin_behind;
+pub(super) use check::Checker;
+pub(super) use reader::Foot;
 pub use reader::{LogOwner, LogReader, Scrubbed};
 pub(super) use recover::{open, peek};
 #[doc(hidden)]
@@ -57,6 +60,14 @@ struct Tail {
     time: u64,
 }
 
+/// What is true once a transaction is committed.
+struct Written {
+    meta: meta::Meta,
+    tail: Tail,
+    base: Base,
+    swept: Index,
+}
+
 impl Tail {
     /// Of a log that holds nothing behind its base.
     fn at(base: &Base) -> Self {
@@ -70,41 +81,61 @@ impl LogStore {
         if batches.iter().all(is_empty) {
             return Ok(());
         }
-        // `meta` and `tail` are replaced only after the commit: an error leaves them as the file is.
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let written = self.fill(batches).and_then(|written| {
+            self.conn.prepare_cached("COMMIT")?.execute([])?;
+            Ok(written)
+        });
+        // Replaced only after the commit: an error leaves them as the file is.
+        match written {
+            Ok(Written { meta, tail, base, swept }) => {
+                (self.meta, self.tail) = (meta, tail);
+                (self.base, self.swept) = (base, swept);
+            }
+            Err(error) => {
+                // After some errors (a full disk) SQLite has done it already.
+                if !self.conn.is_autocommit() {
+                    self.conn.execute_batch("ROLLBACK")?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the batches in the open transaction. Gives what is true once it is committed.
+    fn fill(&self, batches: &[Batch]) -> Result<Written, StorageError> {
         let mut meta = self.meta.clone();
         let mut tail = self.tail;
         let (mut base, mut swept) = (self.base, self.swept);
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut insert = rows::prepare_insert(&tx)?;
+        let conn = &self.conn;
+        let mut insert = rows::prepare_insert(conn)?;
         for batch in batches {
             meta.hard_state = batch.hard_state.unwrap_or(meta.hard_state);
             meta.founding = batch.founding.unwrap_or(meta.founding);
+            meta.cluster_id = batch.cluster.or(meta.cluster_id);
             if let Some(from) = batch.truncate_from {
-                tail = truncate(&tx, &base, tail, from)?;
+                tail = truncate(conn, &base, tail, from)?;
             }
             for entry in &batch.append {
-                tail = append(&tx, &mut insert, tail, entry)?;
+                tail = append(conn, &mut insert, tail, entry)?;
             }
             if let Some(mark) = batch.cut {
-                base = base::cut(&tx, &mut meta, &base, mark)?;
+                base = base::cut(conn, &mut meta, &base, mark)?;
             }
             for &(peer, run) in &batch.peer_runs {
-                remember_run(&tx, peer, run)?;
+                remember_run(conn, peer, run)?;
             }
         }
         drop(insert);
         if swept < base.index {
             let appended = batches.iter().map(|batch| batch.append.len() as u64).sum::<u64>();
-            swept = base::sweep(&tx, swept, base.index, (2 * appended).max(base::SWEEP_ROWS))?;
+            swept = base::sweep(conn, swept, base.index, (2 * appended).max(base::SWEEP_ROWS))?;
         }
         if meta != self.meta {
-            meta::save(&tx, &meta)?;
+            meta::save(conn, &meta)?;
         }
-        tx.commit()?;
-        self.meta = meta;
-        self.tail = tail;
-        (self.base, self.swept) = (base, swept);
-        Ok(())
+        Ok(Written { meta, tail, base, swept })
     }
 
     /// Takes some of what was cut away from the file, in a transaction of its own: for when there is nothing to write.
@@ -152,9 +183,9 @@ impl LogStore {
 }
 
 fn is_empty(batch: &Batch) -> bool {
-    let Batch { ticket: _, hard_state, founding, truncate_from, append, cut, peer_runs } = batch;
-    let nothing_for_meta = hard_state.is_none() && founding.is_none() && cut.is_none();
-    nothing_for_meta && truncate_from.is_none() && append.is_empty() && peer_runs.is_empty()
+    let Batch { ticket: _, hard_state, founding, cluster, truncate_from, append, cut, peer_runs } = batch;
+    let says_who = hard_state.is_some() || founding.is_some() || cluster.is_some();
+    !says_who && truncate_from.is_none() && append.is_empty() && cut.is_none() && peer_runs.is_empty()
 }
 
 fn append(

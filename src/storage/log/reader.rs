@@ -8,8 +8,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::check::Checker;
 use super::{meta, rows};
-use crate::consensus::{Base, Boot, Entry, HardState, Index, Member, Term};
+use crate::consensus::{Base, Body, Boot, ClusterId, Entry, HardState, Index, Member, Term};
 use crate::storage::db;
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -42,6 +43,17 @@ pub struct Scrubbed {
     pub next: Option<Index>,
 }
 
+/// What a log begins with that goes on from a copy of the state.
+#[derive(Debug)]
+pub(in crate::storage) struct Foot {
+    /// The copy's entry.
+    pub base: Base,
+    /// The entries that name voters: the founding record, and who votes at the base.
+    pub named: Vec<Entry>,
+    /// The cluster's id, where it is no longer that of the founding record.
+    pub cluster: Option<ClusterId>,
+}
+
 impl LogReader {
     /// Opens the log in a data directory. Changes nothing, takes no lock that a writer waits for.
     pub fn open(dir: &Path) -> Result<Self, StorageError> {
@@ -58,32 +70,50 @@ impl LogReader {
         Ok(LogOwner { member: meta.me(), cluster: meta.cluster, boot: meta.boot, hard_state: meta.hard_state })
     }
 
+    /// The id of its cluster, once it has one.
+    pub fn cluster(&self) -> Result<Option<ClusterId>, StorageError> {
+        let meta = meta::load(&self.conn).map_err(|error| error.in_file(meta::FILE))?;
+        let anew = meta.and_then(|meta| meta.cluster_id);
+        // The founding record stays, whatever is cut.
+        let first = rows::page(&self.conn, Index(1), Index(1), 0).map_err(|error| error.in_file(meta::FILE))?.pop();
+        Ok(anew.or(first.and_then(|entry| match entry.body {
+            Body::Founding(record) => Some(record.cluster),
+            Body::Noop | Body::Command(_) | Body::Membership(_) => None,
+        })))
+    }
+
+    /// The first entry that is kept at this moment, or would be: 1, until old entries are cut off.
+    pub fn first(&self) -> Result<Index, StorageError> {
+        Ok(self.base()?.index.next())
+    }
+
     /// The last entry's index at this moment.
     pub fn last(&self) -> Result<Index, StorageError> {
-        last(&self.conn)
+        last(&self.conn).map_err(|error| error.in_file(meta::FILE))
     }
 
     /// The last entry that is not kept at this moment; all zero if the log is whole.
     pub fn base(&self) -> Result<Base, StorageError> {
-        meta::load_base(&self.conn)
+        meta::load_base(&self.conn).map_err(|error| error.in_file(meta::FILE))
     }
 
     /// The entries `from..=to` that are there, as many as fit `bytes_max` and at least one if any is there. They begin
     /// behind the base, wherever `from` is.
     pub fn read(&self, from: Index, to: Index, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
+        self.read_kept(from, to, bytes_max).map_err(|error| error.in_file(meta::FILE))
+    }
+
+    fn read_kept(&self, from: Index, to: Index, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
         let moment = self.conn.unchecked_transaction()?;
         let first = meta::load_base(&moment)?.index.next();
         rows::page(&moment, from.max(first), to, bytes_max)
     }
 
-    /// What a copy of the state after entry `at` needs of the log: the base of a log that goes on from it, and the entries
-    /// that name voters. `None` if that entry is not kept any more. `digest` is the state's.
-    pub(in crate::storage) fn foot_of(
-        &self,
-        at: Index,
-        digest: u64,
-    ) -> Result<Option<(Base, Vec<Entry>)>, StorageError> {
+    /// What a copy of the state after entry `at` needs of the log. `None` if that entry is not kept any more. `digest` is
+    /// the state's.
+    pub(in crate::storage) fn foot_of(&self, at: Index, digest: u64) -> Result<Option<Foot>, StorageError> {
         let moment = self.conn.unchecked_transaction()?;
+        let cluster = meta::load(&moment)?.and_then(|meta| meta.cluster_id);
         let kept = meta::load_base(&moment)?;
         let base = if kept.index == at {
             Base { digest, ..kept }
@@ -103,12 +133,17 @@ impl LogReader {
                 named.extend(rows::page(&moment, Index(index), Index(index), 0)?);
             }
         }
-        Ok(Some((base, named)))
+        Ok(Some(Foot { base, named, cluster }))
+    }
+
+    /// Whether the lists beside the entries say what the entries up to `last` do.
+    pub(in crate::storage) fn compare_lists(&self, seen: &Checker, last: Index) -> Result<(), StorageError> {
+        seen.compare_lists(&self.conn, last)
     }
 
     /// Checks up to `rows_max` entries from `from` on: crc, contiguity, and that terms and times never fall.
     pub fn scrub(&self, from: Index, rows_max: u64) -> Result<Scrubbed, StorageError> {
-        scrub(&self.conn, from, rows_max)
+        scrub(&self.conn, from, rows_max).map_err(|error| error.in_file(meta::FILE))
     }
 }
 

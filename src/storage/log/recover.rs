@@ -54,6 +54,7 @@ fn open_file(dir: &Path, replica: ReplicaId, cluster: &str) -> Result<(LogStore,
         last_time: tail.time,
         memberships: Vec::new(),
         record: None,
+        cluster: meta.cluster_id,
         applied: Index(0),
         peer_runs: peer_runs(&conn)?,
     };
@@ -152,7 +153,7 @@ fn memberships(conn: &Connection) -> Result<Memberships, StorageError> {
         let entry = rows::page(conn, index, index, 0)?.pop();
         match entry.map(|entry| entry.body) {
             Some(Body::Founding(founding)) => {
-                found.push((index, Membership { voters: founding.members.clone(), removed: Vec::new() }));
+                found.push((index, Membership { voters: founding.members.clone(), ..Membership::default() }));
                 record = Some(founding);
             }
             Some(Body::Membership(membership)) => found.push((index, membership)),

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{LogReader, LogStore};
 use crate::consensus::{
-    Base, Batch, Body, Boot, ClusterId, Entry, Founding, FoundingState, HardState, Incarnation, Index, Member,
+    Address, Base, Batch, Body, Boot, ClusterId, Entry, Founding, FoundingState, HardState, Incarnation, Index, Member,
     Membership, Mode, Recovered, ReplicaId, Run, Term,
 };
 use crate::storage::StorageError;
@@ -99,7 +99,11 @@ fn two_new_logs_are_two_incarnations() {
 fn every_kind_of_batch_is_there_after_a_reopen() {
     let dir = dir();
     let (mut log, blank) = open(dir.path());
-    let membership = Membership { voters: vec![member(1, 10)], removed: vec![member(3, u64::MAX)] };
+    let membership = Membership {
+        voters: vec![member(1, 10)],
+        removed: vec![member(3, u64::MAX)],
+        addresses: vec![Address { id: ReplicaId(1), clients: "h:5001".into(), replicas: "h:7001".into() }],
+    };
     let vote = HardState { term: Term(4), vote: Some(member(2, 5)) };
     let mut entries = history(5);
     let changed = Entry { index: Index(6), term: Term(4), time: 2000, body: Body::Membership(membership.clone()) };
@@ -121,8 +125,9 @@ fn every_kind_of_batch_is_there_after_a_reopen() {
     entries.push(changed);
     assert_eq!(everything(&log), entries);
     drop(log);
-    let founders = Membership { voters: founding().members, removed: vec![] };
+    let founders = Membership { voters: founding().members, ..Membership::default() };
     let expected = Recovered {
+        cluster: None,
         me: blank.me,
         boot: Boot(7),
         hard_state: vote,

@@ -37,7 +37,7 @@ fn founding() -> Founding {
 }
 
 fn changed() -> Membership {
-    Membership { voters: vec![member(1)], removed: vec![member(2)] }
+    Membership { voters: vec![member(1)], removed: vec![member(2)], addresses: Vec::new() }
 }
 
 fn entry(index: u64) -> Entry {

@@ -15,16 +15,20 @@
 //! How far to apply: only what the log holds durably, says the caller, who knows it.
 
 mod chat;
+mod compare;
 #[cfg(test)]
 mod damage_tests;
 mod fresh;
 mod hot;
+mod ids;
 mod purge;
 mod rows;
 mod schema;
+mod sheets;
 mod shelf;
 #[cfg(test)]
 mod tests;
+mod view;
 mod young;
 
 use std::cell::RefCell;
@@ -37,6 +41,10 @@ use crate::consensus::{Boot, Index, Member};
 use crate::machine::MachineStorage;
 use crate::storage::db::{self, Sync};
 use crate::storage::error::StorageError;
+use crate::storage::number::Num;
+
+pub use compare::Difference;
+pub use view::StateView;
 
 pub(super) use schema::{FILE, adopt, position};
 
@@ -77,16 +85,20 @@ struct Progress {
 impl StateStore {
     /// Opens or creates the state beside the log of `me`.
     pub(super) fn open(dir: &Path, me: Member, cluster: &str) -> Result<Self, StorageError> {
-        let open = || {
-            let mut conn = db::open_writer(&dir.join(schema::FILE), Sync::Normal, CACHE_KIB)?;
-            schema::prepare(&mut conn, me, cluster)?;
-            let owner = schema::Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
-            let progress = schema::load(&conn, &owner)?;
-            let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
-            let (committed, hot, fresh) = (progress.clone(), RefCell::default(), RefCell::default());
-            Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true })
-        };
-        open().map_err(|error: StorageError| error.of_state())
+        let open = || Self::prepare(db::open_writer(&dir.join(schema::FILE), Sync::Normal, CACHE_KIB)?, me, cluster);
+        open().map_err(StorageError::of_state)
+    }
+
+    fn prepare(mut conn: Connection, me: Member, cluster: &str) -> Result<Self, StorageError> {
+        schema::prepare(&mut conn, me, cluster)?;
+        Self::load(conn, schema::Owner { cluster: cluster.to_owned(), incarnation: me.incarnation })
+    }
+
+    fn load(conn: Connection, owner: schema::Owner) -> Result<Self, StorageError> {
+        let progress = schema::load(&conn, &owner)?;
+        let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
+        let (committed, hot, fresh) = (progress.clone(), RefCell::default(), RefCell::default());
+        Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true })
     }
 
     /// Starts a transaction: entries are applied until [`StateStore::commit`].
@@ -131,6 +143,12 @@ impl StateStore {
     pub fn work_ahead(&mut self) -> Result<(), StorageError> {
         self.assert_open();
         self.young.file(&self.conn, self.hot.get_mut(), 0)
+    }
+
+    /// How many messages are kept, in whoever's view.
+    pub fn messages_count(&self) -> Result<u64, StorageError> {
+        self.fresh.borrow_mut().write(&self.conn)?;
+        Ok(self.conn.query_row("SELECT count(*) FROM messages", [], |row| row.get::<_, Num>(0))?.0)
     }
 
     fn try_commit(&mut self) -> Result<(), StorageError> {

@@ -63,6 +63,8 @@ impl Judge {
             | Frame::TimeoutNow { term }
             | Frame::ReadIndex { term, .. }
             | Frame::ReadIndexReply { term, .. }
+            | Frame::Change { term, .. }
+            | Frame::ChangeReply { term, .. }
             | Frame::Beat { term, .. }
             | Frame::BeatReply { term, .. } => {
                 ensure!(NoFalseClaims, hard.term >= *term, "{me} says {frame:?} with {hard:?} on its disk");

@@ -86,7 +86,7 @@ impl Ledger {
             Body::Founding(record) => {
                 ensure!(OneFounding, self.cluster.is_none(), "a second founding record is committed: {record:?}");
                 self.cluster = Some(record.cluster);
-                let first = Membership { voters: record.members.clone(), removed: Vec::new() };
+                let first = Membership { voters: record.members.clone(), ..Membership::default() };
                 self.memberships.push((entry.index, first));
             }
             Body::Membership(membership) => self.memberships.push((entry.index, membership.clone())),
