@@ -86,6 +86,11 @@ impl Doom {
         });
     }
 
+    /// The word, if it was said.
+    pub fn word(&self) -> Option<Ending> {
+        *self.0.borrow()
+    }
+
     /// Waits for the word.
     pub async fn spoken(&self) -> Ending {
         let mut told = self.0.subscribe();
