@@ -250,8 +250,9 @@ fn a_replica_that_was_removed_says_so() {
     let mut world = World::new(1);
     world.say(0, "1|bob");
     world.conns[0].core.news(vec![News::Drain(chat::ByeCode::Removed)]);
-    world.run();
-    assert!(matches(&world.conns[0].hear(), "bye|REMOVED|…"));
+    world.conns[0].settle();
+    let heard = world.conns[0].hear();
+    assert!(matches(&heard, "bye|REMOVED|…"), "{heard}");
     assert!(world.conns[0].closed);
 }
 
