@@ -86,6 +86,11 @@ impl Doom {
         });
     }
 
+    /// The word was that this replica is no longer one of the cluster.
+    pub fn is_removed(&self) -> bool {
+        matches!(*self.0.borrow(), Some(Ending::Removed))
+    }
+
     /// Waits for the word.
     pub async fn spoken(&self) -> Ending {
         let mut told = self.0.subscribe();

@@ -67,9 +67,12 @@ fn the_leader_leaves_in_good_order_and_cannot_come_back_with_its_old_data() {
     let _turn = together();
     let mut cluster = three();
     let leader = cluster.await_leader().expect("a leader");
+    let mut there = cluster.connect(leader, PATIENCE).expect("it serves");
     let output = cluster.take_out("leave", leader).expect("the binary runs");
     let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.contains("survive 0 failures"), "{told}");
+    let bye = there.line().expect("a word before the end");
+    assert!(bye.starts_with("bye|REMOVED|"), "{bye}");
     let status = cluster.await_end(leader, PATIENCE).expect("it ends by itself");
     assert_eq!(status.code(), Some(EXIT_CONFIG), "{status}");
     let rest: Vec<u16> = (1..=3).filter(|id| *id != leader).collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use actix::{Context, Handler};
+use chat::ByeCode;
 
 use super::{Replicator, ReplicatorSettings};
 use crate::actors::admin::{Answer, Asked};
@@ -83,6 +84,11 @@ impl Replicator {
     pub(super) fn expire_changes(&mut self, now: Instant) {
         let (node, settings) = (&self.node, &self.settings);
         self.admin.expire(now, || places(node, settings));
+    }
+
+    /// Why clients are sent away when this replica ends.
+    pub(super) fn farewell(&self) -> ByeCode {
+        if self.settings.doom.is_removed() { ByeCode::Removed } else { ByeCode::Draining }
     }
 
     /// Nothing that this replica does counts any more: it finishes what is in flight, and ends.

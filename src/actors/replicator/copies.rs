@@ -50,7 +50,7 @@ impl Replicator {
         log::info!("the state after entry {} is fetched: starting anew from it", snapshot.base.index);
         if self.stopping.is_none() {
             self.install = Some(snapshot);
-            self.hub.tell_all(&News::Drain);
+            self.hub.tell_all(&News::Drain(self.farewell()));
             self.stopping = Some(Stopping::Draining(Instant::now()));
         }
     }

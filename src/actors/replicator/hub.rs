@@ -278,7 +278,7 @@ mod tests {
         hub.await_write(SESSION);
         push(&mut hub, 1);
         hub.flush(start);
-        hub.tell(SESSION, News::Drain);
+        hub.tell(SESSION, News::Drain(chat::ByeCode::Draining));
         hub.flush(start);
         assert_eq!(heard(&listener).await, [2]);
         assert_eq!(hub.flush(start + HELD_MAX), None);

@@ -23,7 +23,7 @@ impl Handler<SessionOpened> for Replicator {
     fn handle(&mut self, opened: SessionOpened, ctx: &mut Self::Context) {
         self.hub.open(opened.session, opened.to);
         if self.stopping.is_some() {
-            self.hub.tell(opened.session, News::Drain);
+            self.hub.tell(opened.session, News::Drain(self.farewell()));
         }
         self.stir(ctx);
     }

@@ -49,7 +49,7 @@ impl Replicator {
                 let leads = self.node.standing().role == Role::Leader;
                 let waits = leads && !self.view.is_alone() && now.duration_since(since) < HAND_OVER_MAX;
                 if !waits {
-                    self.hub.tell_all(&News::Drain);
+                    self.hub.tell_all(&News::Drain(self.farewell()));
                     self.stopping = Some(Stopping::Draining(now));
                 }
             }

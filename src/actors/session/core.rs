@@ -265,7 +265,7 @@ impl Core {
                 News::Push { account, id, line } => self.push(account, id, &line),
                 News::LoggedOut(account) => self.logged_out(account),
                 News::Note(code, text) => self.note(code, text),
-                News::Drain => self.drain(),
+                News::Drain(why) => self.drain(why),
             }
         }
         self.settle();
@@ -457,9 +457,13 @@ impl Core {
 
     // ---- the end
 
-    fn drain(&mut self) {
+    fn drain(&mut self, why: ByeCode) {
         if self.phase == Phase::Serving {
-            self.phase = Phase::Draining;
+            let text = match why {
+                ByeCode::Removed => "this replica has left the cluster; the others serve you",
+                _ => "this replica stops; another one serves you",
+            };
+            (self.phase, self.parting) = (Phase::Draining, Some((why, text)));
         }
     }
 
@@ -475,7 +479,8 @@ impl Core {
             }
             Phase::Draining => {
                 self.refuse_lines();
-                self.end(Some((ByeCode::Draining, "this replica stops; another one serves you")));
+                let bye = self.parting.take();
+                self.end(bye);
             }
             Phase::Serving | Phase::Ending | Phase::Closed => {}
         }
