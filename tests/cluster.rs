@@ -165,7 +165,8 @@ fn no_replica_outlives_a_killed_supervisor() {
 /// Listens there. It may take a moment: what another test's `fork` copied of the search for free ports is closed only
 /// by its `exec`.
 fn take(port: u16) -> TcpListener {
-    wait_until("a free port", WAIT_MAX, || TcpListener::bind(("127.0.0.1", port)).ok()).expect("found free a moment ago")
+    wait_until("a free port", WAIT_MAX, || TcpListener::bind(("127.0.0.1", port)).ok())
+        .expect("found free a moment ago")
 }
 
 #[test]
