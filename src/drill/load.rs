@@ -17,6 +17,9 @@ const PROGRESS_WAIT: Duration = Duration::from_secs(40);
 /// The most messages one drill writes: bounds its memory whatever the pace.
 const MESSAGES_MAX: usize = 200_000;
 
+/// What each text begins with, before its number.
+const NUMBERED: &str = "message";
+
 /// How the writer writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -138,7 +141,7 @@ fn write(mut writer: KeyedWriter, pace: Pace, least: usize, shared: &Shared, end
             writer.redirect(route);
         }
         let n = written.attempted.len() + 1;
-        let text = padded(&format!("message {n}"), pace.text_bytes);
+        let text = padded(&format!("{NUMBERED} {n}"), pace.text_bytes);
         written.attempted.push(text.clone());
         let began = Instant::now();
         if let Err(error) = writer.send(&format!("message-{n}"), &text, ACK_WAIT) {
@@ -159,6 +162,11 @@ fn write(mut writer: KeyedWriter, pace: Pace, least: usize, shared: &Shared, end
     written
 }
 
+/// Which of the writer's messages this is, counted from 1.
+pub fn number(text: &str) -> Option<usize> {
+    text.strip_prefix(NUMBERED)?.split_whitespace().next()?.parse().ok()
+}
+
 fn padded(text: &str, bytes: usize) -> String {
     format!("{text} {}", "z".repeat(bytes.saturating_sub(text.len() + 1))).trim_end().to_owned()
 }
@@ -171,5 +179,6 @@ mod tests {
     fn padding_makes_a_text_so_long_and_leaves_a_longer_one() {
         assert_eq!(padded("message 1", 12), "message 1 zz");
         assert_eq!(padded("message 1", 3), "message 1");
+        assert_eq!((number("message 17 zz"), number("a message 17")), (Some(17), None));
     }
 }

@@ -2,19 +2,27 @@
 //! another. Only inside the [`enclosure`](super::enclosure), which is the router and where the clients are.
 //!
 //! A cut is a routing rule at the router that drops what it should forward, silently and in one direction: nobody is
-//! told, as with a broken cable. Clients reach every replica all the time.
+//! told, as with a broken cable. Clients reach every replica all the time, but for one that lives on a host of its
+//! own, the [guest](Network::guest), and may be cut off as a replica may.
 
-use std::fs;
-use std::net::Ipv4Addr;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::enclosure::succeed;
 use super::{DrillError, Host};
 
-/// Replica `n` lives at `.n`.
+/// Replica `n` lives at `.n`, and the guest at the next.
 const PREFIX: [u8; 3] = [10, 77, 0];
 /// The router, and the clients.
 const ROUTER: u8 = 254;
+/// Where iproute2 keeps the names of namespaces.
+const NAMESPACES: &str = "/run/netns";
 
 /// The network.
 #[derive(Debug)]
@@ -38,6 +46,26 @@ impl Network {
         let host =
             |id| Host { address: address(id), enter: ["ip", "netns", "exec", &name(id)].map(str::to_owned).into() };
         (1..=self.replicas).map(host).collect()
+    }
+
+    /// The host of a client that can be cut off.
+    pub fn guest(&self) -> u16 {
+        self.replicas + 1
+    }
+
+    /// Connects from the [guest](Network::guest)'s host.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub fn connect_from_guest(&self, to: SocketAddr, timeout: Duration) -> Result<TcpStream, DrillError> {
+        let place = format!("{NAMESPACES}/{}", name(self.guest()));
+        // A thread of its own goes there and ends; a socket stays where it was made.
+        let connect = move || {
+            move_into_link_name_space(File::open(place)?.as_fd(), Some(LinkNameSpaceType::Network))?;
+            TcpStream::connect_timeout(&to, timeout)
+        };
+        let connecting = thread::spawn(connect).join().expect("nothing in it panics");
+        connecting.map_err(DrillError::io("connect from a host of its own"))
     }
 
     /// From now on nothing gets from any of `from` to any of `to`.
@@ -75,7 +103,7 @@ fn lay_out(replicas: u16) -> Result<(), String> {
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(|error| format!("ip_forward: {error}"))?;
     ip("link set lo up")?;
     let router = Ipv4Addr::new(PREFIX[0], PREFIX[1], PREFIX[2], ROUTER);
-    for id in 1..=replicas {
+    for id in 1..=replicas + 1 {
         let (name, address) = (name(id), address(id));
         for command in [
             format!("netns add {name}"),
@@ -100,7 +128,7 @@ fn ip(arguments: &str) -> Result<(), String> {
 }
 
 fn name(id: u16) -> String {
-    format!("replica{id}")
+    format!("host{id}")
 }
 
 fn address(id: u16) -> Ipv4Addr {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::enclosure::{fill_disk, mount_small_disk};
 use super::judge::{Verdict, judge, longest_gap};
-use super::load::{ACK_WAIT, Load, Written};
+use super::load::{ACK_WAIT, Load, Written, number};
 use super::network::Network;
 use super::picture::{Mark, MarkKind, Point, Timeline};
 use super::report::Report;
@@ -162,6 +162,14 @@ impl Stage {
         self.mark(MarkKind::Hit, label);
         let network = self.network.as_mut().expect("a drill that cuts has asked for a network");
         directions.iter().try_for_each(|(from, to)| network.cut(from, to))
+    }
+
+    /// The network of a drill that has asked for one.
+    ///
+    /// # Panics
+    /// If the drill has not.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("a drill that cuts has asked for a network")
     }
 
     /// Undoes all cuts.
@@ -438,10 +446,10 @@ impl Probe {
         let asked_after = self.asked_after;
         // What was pushed meanwhile is not acked, and stands in the reply as well.
         self.client.pushes_so_far();
-        let shown = reply.messages()?.into_iter().filter(|message| {
-            let number = message.text.split(' ').nth(1).and_then(|number| number.parse().ok());
-            number.is_some_and(|number: usize| number <= asked_after)
-        });
+        let shown = reply
+            .messages()?
+            .into_iter()
+            .filter(|message| number(&message.text).is_some_and(|number| number <= asked_after));
         let missing = asked_after.saturating_sub(shown.count());
         Ok(if missing == 0 { Seen::Fresh } else { Seen::Stale(missing) })
     }

@@ -1,17 +1,20 @@
 //! What the harness itself promises, without a server.
 
 use std::net::Ipv4Addr;
+use std::process::Command;
 
 use super::layout::config_text;
 use super::look::resident_bytes_in;
 use super::*;
 
-/// A "server" that ends at once with an exit code.
+/// A "server" that ends at once with an exit code. A process of its own writes it: what this one has open for writing,
+/// the `fork` of another test may keep open until its `exec`, and what is open for writing is not run.
 fn binary_that_exits(dir: &Path, code: i32) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let path = dir.join("server.sh");
-    fs::write(&path, format!("#!/bin/sh\necho the reason >&2\nexit {code}\n")).expect("written");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("made executable");
+    let script = format!("#!/bin/sh\necho the reason >&2\nexit {code}\n");
+    let write = ["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""];
+    let written = Command::new("sh").args(write).arg(&path).arg(script).status().expect("a shell");
+    assert!(written.success());
     path
 }
 

@@ -1,5 +1,6 @@
 //! The drills, one table. Each play is a short story; what it promises beside the mailbox stands in it.
 
+mod absent;
 mod crash;
 mod crowd;
 mod damage;
@@ -150,6 +151,13 @@ pub static DRILLS: &[Drill] = &[
         claim: "Push megabytes at a reader that does not read, and let it read in the end",
         pace: Pace { between: Duration::ZERO, text_bytes: 4000 },
         play: crowd::slow_reader,
+        ..PLAIN
+    },
+    Drill {
+        name: "half_dead_reader",
+        claim: "Let a reader's packets vanish, one way and both ways, and its host in the end",
+        needs: Needs::Network,
+        play: absent::half_dead_reader,
         ..PLAIN
     },
     Drill {
