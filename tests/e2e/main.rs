@@ -15,6 +15,7 @@ mod disaster;
 mod durability;
 mod failover;
 mod founding;
+mod keys;
 mod limits;
 mod lines;
 mod members;
