@@ -173,7 +173,7 @@ impl Replica {
             origin: Origin::default(),
             requests: Requests::new(),
             online: Online::default(),
-            view: View::new(me.id, addresses, now),
+            view: View::new(me, addresses, now),
             timers: Timers::new(me.id, ELECTION_MIN, ELECTION_MAX),
             heart: Heart::new(me.id),
             ids,
@@ -350,7 +350,7 @@ impl Replica {
 
     fn peer_up(&mut self, peer: Introduction) {
         let id = peer.member.id;
-        self.view.link_up(id, self.now);
+        self.view.link_up(peer.member, self.now);
         self.to_peers.remove(&id);
         self.say(id, PeerLine::Clock(self.clock));
         for mut news in self.online.all_here() {

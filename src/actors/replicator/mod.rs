@@ -181,7 +181,7 @@ enum Stopping {
 impl Replicator {
     /// A replicator around a node. Its outlets come with [`Connect`]: actors that point at each other are made first.
     pub fn new(settings: ReplicatorSettings, node: Node) -> Self {
-        let me = settings.me.id;
+        let me = settings.me;
         let book = book::now(&node, &settings);
         let view = View::new(me, book::for_clients(&book), Instant::now());
         settings.book.send_replace(book);
@@ -459,7 +459,7 @@ impl Handler<FromPeer> for Replicator {
         match message {
             FromPeer::Up(peer) => {
                 let id = peer.member.id;
-                self.view.link_up(id, now);
+                self.view.link_up(peer.member, now);
                 // What was meant for an earlier link is void, and a link begins with who is online.
                 self.to_peers.remove(&id);
                 self.say(id, PeerLine::Clock(stamps::wall_clock()));

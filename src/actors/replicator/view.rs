@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::actors::messages::{ClusterStatus, ReplicaStatus};
-use crate::consensus::{Index, Member, ReplicaId, Role, Standing, Term, quorum};
+use crate::consensus::{Incarnation, Index, Member, ReplicaId, Role, Standing, Term, quorum};
 use crate::machine::audit::{Audit, Checkpoint, Verdict};
 use crate::wire::PeerNews;
 
@@ -12,11 +12,12 @@ use crate::wire::PeerNews;
 #[derive(Debug)]
 pub struct View {
     me: ReplicaId,
+    incarnation: Incarnation,
     addresses: BTreeMap<ReplicaId, String>,
     standing: Option<Standing>,
     voters: Vec<Member>,
-    /// Whose data link is up.
-    linked: BTreeSet<ReplicaId>,
+    /// Whose data link is up, and who that is now.
+    linked: BTreeMap<ReplicaId, Incarnation>,
     /// Who answers pulses, as this replica's own Heartbeat sees it.
     living: BTreeSet<ReplicaId>,
     /// Who did, and does not, though its data link stands. One that has just linked is not known to answer, but not silent.
@@ -34,20 +35,21 @@ pub struct View {
 
 impl View {
     /// A view of a replica that has just started: nobody is there yet.
-    pub fn new(me: ReplicaId, addresses: BTreeMap<ReplicaId, String>, now: Instant) -> Self {
+    pub fn new(me: Member, addresses: BTreeMap<ReplicaId, String>, now: Instant) -> Self {
         Self {
-            me,
+            me: me.id,
+            incarnation: me.incarnation,
             addresses,
             standing: None,
             voters: Vec::new(),
-            linked: BTreeSet::new(),
+            linked: BTreeMap::new(),
             living: BTreeSet::new(),
             silent: BTreeSet::new(),
             news: BTreeMap::new(),
             heard: BTreeMap::new(),
             contact_lost: Some(now),
             full: false,
-            audit: Audit::new(me),
+            audit: Audit::new(me.id),
         }
     }
 
@@ -69,8 +71,9 @@ impl View {
     }
 
     /// A data link came up.
-    pub fn link_up(&mut self, id: ReplicaId, now: Instant) {
-        self.linked.insert(id);
+    pub fn link_up(&mut self, peer: Member, now: Instant) {
+        let id = peer.id;
+        self.linked.insert(id, peer.incarnation);
         self.silent.remove(&id);
         self.heard(id, now);
         self.contact_changed(now);
@@ -86,7 +89,7 @@ impl View {
 
     /// Whose data link is up.
     pub fn linked(&self) -> Vec<ReplicaId> {
-        self.linked.iter().copied().collect()
+        self.linked.keys().copied().collect()
     }
 
     /// Anything came from the replica.
@@ -96,7 +99,7 @@ impl View {
 
     /// Who answers pulses.
     pub fn living(&mut self, living: BTreeSet<ReplicaId>) {
-        let linked = self.living.difference(&living).filter(|id| self.linked.contains(*id));
+        let linked = self.living.difference(&living).filter(|id| self.linked.contains_key(*id));
         self.silent.extend(linked);
         self.silent.retain(|id| !living.contains(id));
         self.living = living;
@@ -129,7 +132,7 @@ impl View {
     /// The leader to send requests to: this replica itself, or one whose link is up.
     pub fn contact(&self) -> Option<ReplicaId> {
         let leader = self.standing?.leader?;
-        (leader == self.me || self.linked.contains(&leader)).then_some(leader)
+        (leader == self.me || self.linked.contains_key(&leader)).then_some(leader)
     }
 
     /// Whom to send requests to, and in which term, if the node follows that very leader as it stands `now`. This view is
@@ -185,7 +188,7 @@ impl View {
 
     /// Whether another replica was heard of within `recently`, and its link still stands.
     fn spoke(&self, id: ReplicaId, now: Instant, recently: Duration) -> bool {
-        self.linked.contains(&id) && self.heard.get(&id).is_some_and(|at| now.duration_since(*at) <= recently)
+        self.linked.contains_key(&id) && self.heard.get(&id).is_some_and(|at| now.duration_since(*at) <= recently)
     }
 
     /// The voters; before the founding, all of the address book.
@@ -203,6 +206,12 @@ impl View {
             Some(leader) if leader != self.me => self.news.get(&id).is_some_and(|news| !news.up),
             _ => self.silent.contains(&id),
         }
+    }
+
+    /// Whether a replica votes, as who it is now: one that was wiped does not for what it was, even before that is removed.
+    fn votes(&self, id: ReplicaId) -> bool {
+        let now = if id == self.me { Some(&self.incarnation) } else { self.linked.get(&id) };
+        self.voters.iter().any(|voter| voter.id == id && now.is_none_or(|now| *now == voter.incarnation))
     }
 
     fn is_up(&self, id: ReplicaId) -> bool {
@@ -223,7 +232,7 @@ impl View {
             .map(|id| PeerNews {
                 id,
                 up: self.is_up(id),
-                votes: self.voters.iter().any(|m| m.id == id),
+                votes: self.votes(id),
                 full: self.is_full(id),
                 applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
                 checkpoint: self.audit.newest(id),
@@ -233,9 +242,8 @@ impl View {
 
     /// What a follower reports with its answer to a pulse.
     pub fn report(&self, applied: Index) -> PeerNews {
-        let votes = self.voters.iter().any(|m| m.id == self.me);
         let checkpoint = self.audit.newest(self.me);
-        PeerNews { id: self.me, up: true, votes, full: self.full, applied, checkpoint }
+        PeerNews { id: self.me, up: true, votes: self.votes(self.me), full: self.full, applied, checkpoint }
     }
 
     /// What `status` prints. Without a leader nobody is asked for pulses: then who was not heard of within `recently`
@@ -260,7 +268,8 @@ impl View {
             .collect();
         replicas.sort_by_key(|r| (Some(r.id) != leader.map(|l| l.0), r.id));
         let voting = self.voting_ids();
-        let up = spread.iter().filter(|news| news.up && voting.contains(&news.id)).count();
+        let counts = |id| if self.voters.is_empty() { voting.contains(&id) } else { self.votes(id) };
+        let up = spread.iter().filter(|news| news.up && counts(news.id)).count();
         let spare = up.saturating_sub(quorum::majority(voting.len()));
         ClusterStatus {
             replicas,
@@ -288,12 +297,14 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consensus::Incarnation;
+
+    fn member(id: u16) -> Member {
+        Member { id: ReplicaId(id), incarnation: Incarnation(7) }
+    }
 
     fn view(now: Instant) -> View {
         let addresses = (1..=3).map(|id| (ReplicaId(id), format!("127.0.0.1:500{id}"))).collect();
-        let mut view = View::new(ReplicaId(2), addresses, now);
-        let member = |id| Member { id: ReplicaId(id), incarnation: Incarnation(7) };
+        let mut view = View::new(member(2), addresses, now);
         view.voters(&[member(1), member(2), member(3)]);
         view
     }
@@ -308,7 +319,7 @@ mod tests {
         let mut view = view(now);
         view.standing(following(Some(1)), now);
         assert_eq!(view.contact(), None);
-        view.link_up(ReplicaId(1), now);
+        view.link_up(member(1), now);
         assert_eq!((view.contact(), view.out_of_contact(now)), (Some(ReplicaId(1)), None));
         let later = now + Duration::from_secs(1);
         view.link_down(ReplicaId(1), later);
@@ -325,7 +336,7 @@ mod tests {
     fn nothing_is_sent_to_a_leader_of_the_term_before() {
         let now = Instant::now();
         let mut view = view(now);
-        view.link_up(ReplicaId(1), now);
+        view.link_up(member(1), now);
         view.standing(following(Some(1)), now);
         assert_eq!(view.destination(following(Some(1))), Some((Term(4), ReplicaId(1))));
         let voted = Standing { term: Term(5), ..following(None) };
@@ -338,7 +349,7 @@ mod tests {
         let mut view = view(now);
         let recently = Duration::from_secs(1);
         assert!(!view.majority_in_reach(now, recently));
-        view.link_up(ReplicaId(3), now);
+        view.link_up(member(3), now);
         assert!(view.majority_in_reach(now + recently, recently));
         assert!(!view.majority_in_reach(now + 2 * recently, recently));
     }
@@ -350,8 +361,8 @@ mod tests {
         let mut view = view(now);
         view.standing(following(None), now);
         view.living([1, 2, 3].map(ReplicaId).into());
-        view.link_up(ReplicaId(1), now);
-        view.link_up(ReplicaId(3), now);
+        view.link_up(member(1), now);
+        view.link_up(member(3), now);
         assert_eq!(view.status(Index(1), now, recently).spare, 1);
         let later = now + 2 * recently;
         view.heard(ReplicaId(3), later);
@@ -360,11 +371,31 @@ mod tests {
         assert_eq!((up, status.spare), (vec![(1, false), (2, true), (3, true)], 0));
     }
 
+    /// 1. Replica 3 votes, and is emptied. 2. It is linked again, as somebody new, before its old self is removed: to call
+    /// it a voter that is up would promise a failure too many.
+    #[test]
+    fn a_wiped_replica_is_not_counted_for_what_it_was() {
+        let (now, recently) = (Instant::now(), Duration::from_secs(1));
+        let mut view = view(now);
+        view.standing(Standing { role: Role::Leader, term: Term(4), leader: Some(ReplicaId(2)) }, now);
+        view.living([1, 2, 3].map(ReplicaId).into());
+        view.link_up(member(1), now);
+        view.link_up(member(3), now);
+        let third = |view: &View| {
+            let status = view.status(Index(1), now, recently);
+            (status.replicas.last().map(|row| row.role), status.spare)
+        };
+        assert_eq!(third(&view), (Some("follower"), 1));
+        view.link_down(ReplicaId(3), now);
+        view.link_up(Member { incarnation: Incarnation(8), ..member(3) }, now);
+        assert_eq!(third(&view), (Some("learner"), 0));
+    }
+
     #[test]
     fn there_is_no_room_when_the_full_disks_leave_no_majority() {
         let now = Instant::now();
         let mut view = view(now);
-        view.link_up(ReplicaId(1), now);
+        view.link_up(member(1), now);
         view.standing(following(Some(1)), now);
         let mut spread = view.spread(Index(1));
         let mut tell = |view: &mut View, full: [bool; 2], up: bool| {
@@ -388,8 +419,8 @@ mod tests {
         let mut view = view(now);
         let silent = |view: &View| [1, 3].map(|id| view.is_silent(ReplicaId(id)));
         view.standing(Standing { role: Role::Leader, term: Term(4), leader: Some(ReplicaId(2)) }, now);
-        view.link_up(ReplicaId(1), now);
-        view.link_up(ReplicaId(3), now);
+        view.link_up(member(1), now);
+        view.link_up(member(3), now);
         assert_eq!(silent(&view), [false, false], "nobody was asked yet");
         view.living([1, 2, 3].map(ReplicaId).into());
         view.living([1, 2].map(ReplicaId).into());
@@ -398,7 +429,7 @@ mod tests {
         assert_eq!(silent(&view), [false, false], "it goes on");
         view.living([2].map(ReplicaId).into());
         view.link_down(ReplicaId(1), now);
-        view.link_up(ReplicaId(1), now);
+        view.link_up(member(1), now);
         assert_eq!(silent(&view), [false, true], "a new link is a new beginning");
     }
 
@@ -406,7 +437,7 @@ mod tests {
     fn a_follower_prints_what_the_leader_spread() {
         let now = Instant::now();
         let mut view = view(now);
-        view.link_up(ReplicaId(1), now);
+        view.link_up(member(1), now);
         view.standing(following(Some(1)), now);
         let news = |id, up, applied| PeerNews {
             id: ReplicaId(id),
