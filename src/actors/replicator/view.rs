@@ -371,8 +371,8 @@ mod tests {
         assert_eq!((up, status.spare), (vec![(1, false), (2, true), (3, true)], 0));
     }
 
-    /// 1. Replica 3 votes, and is emptied. 2. It is linked again, as somebody new, before its old self is removed: to call
-    /// it a voter that is up would promise a failure too many.
+    /// Replica 3 votes, is emptied, and is linked again as somebody new, before its old self is removed: to call it a voter
+    /// that is up would promise a failure too many.
     #[test]
     fn a_wiped_replica_is_not_counted_for_what_it_was() {
         let (now, recently) = (Instant::now(), Duration::from_secs(1));
