@@ -123,7 +123,7 @@ fn a_key_is_remembered_by_a_copy_of_the_state_and_after_a_restart_of_all() {
     for id in cluster.ids() {
         answers_as(&cluster, id, &first);
     }
-    let other = cluster.ids().into_iter().filter(|&id| id != away).next_back().expect("three replicas");
+    let other = cluster.ids().into_iter().rfind(|&id| id != away).expect("three replicas");
     cluster.kill(other).expect("it ran");
     answers_as(&cluster, away, &first);
     let mail = read_mailbox(cluster.address(away), "bob").expect("it is served");
