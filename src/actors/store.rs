@@ -201,6 +201,9 @@ struct LogThread {
 
 impl LogThread {
     fn run(mut self) {
+        if let Err(error) = self.store.reserve() {
+            log::info!("log: no room is reserved for what comes, which will be slower: {error}");
+        }
         while let Some(first) = self.next() {
             let mut batches = Vec::new();
             let mut loads = Vec::new();

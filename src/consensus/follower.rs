@@ -33,12 +33,16 @@ impl Node {
             return;
         }
         let end = entries.last().map_or(prev.0, |e| e.index);
+        let (brings_entries, committed) = (!entries.is_empty(), self.commit);
         self.take_over(entries);
         self.verified = self.verified.max(end);
         // No further than this append verified: behind it the own log may still be another leader's.
         self.commit_to(commit.min(end).max(self.commit));
+        // News of a commit alone are not answered: that would be a second answer to each append. Anything else is, because it
+        // may be the leader's question where the logs meet.
+        let only_commits = !brings_entries && self.commit > committed && self.told >= (term, end);
         // What is not durable yet is acknowledged when its ticket comes back: one answer an append, not two.
-        if self.tickets.durable().index() >= self.verified {
+        if self.tickets.durable().index() >= self.verified && !only_commits {
             self.acknowledge();
         }
     }
@@ -88,6 +92,7 @@ impl Node {
         let Part::Follower { leader: Some(leader) } = self.part else { return };
         if self.verified > Index(0) {
             let matched = self.tickets.durable().at_most(self.verified);
+            self.told = (self.hard.term, matched.index());
             self.say(leader, Frame::AppendOk { term: self.hard.term, matched });
         }
     }

@@ -46,6 +46,8 @@ pub struct Node {
     pub(super) gray: bool,
     /// How far this log equals the current leader's: the end of the last append that fitted.
     pub(super) verified: Index,
+    /// What was acknowledged last, and in which term: by links that stood ever since.
+    pub(super) told: (Term, Index),
     pub(super) founder: Founder,
     /// As it is on the disk or on its way there.
     pub(super) founding: FoundingState,
@@ -110,6 +112,7 @@ impl Node {
             quiet: true,
             gray: false,
             verified: Index(0),
+            told: (Term(0), Index(0)),
             founder,
             founding: recovered.founding,
             founding_durable: recovered.founding,
@@ -388,6 +391,7 @@ impl Node {
             self.batch.peer_runs.push((peer.member, peer.run));
         }
         self.founder.met(peer.clone());
+        self.told = (Term(0), Index(0));
         let id = peer.member.id;
         // A new log is met where it ends; one of this leader's term is probed there.
         let last = peer.last.min(self.log.last());

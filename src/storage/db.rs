@@ -6,6 +6,8 @@
 //! One warning: SQLite's locks are POSIX locks, which a process loses when it closes *any* descriptor of the file. So
 //! nothing in a serving process may open `log.db` or `state.db` other than through SQLite.
 
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,8 +22,16 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_CACHED: usize = 64;
 
 /// After so many pages a commit also copies the write-ahead log into the file: 16 MiB. More would make a start after
-/// a crash slower, less costs an fsync of the file more often.
+/// a crash slower, less costs more writes.
 const CHECKPOINT_PAGES: u32 = 4096;
+
+/// The same where commits are waited for: 4 MiB, so that no commit waits long for the copying of the others, and the
+/// write-ahead log stays within what is reserved for it.
+const CHECKPOINT_PAGES_SYNCED: u32 = 1024;
+
+/// What [`reserve`] makes of a write-ahead log: room for the pages between two checkpoints, each with its header, and
+/// for the commit that goes beyond.
+const RESERVED_BYTES: u64 = 5 << 20;
 
 /// A write-ahead log that grew beyond this (a long reader held it up) is cut back once it can be.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
@@ -44,18 +54,37 @@ pub(super) fn open_writer(path: &Path, sync: Sync, cache_kib: u32) -> Result<Con
     if mode != "wal" {
         return Err(StorageError::NoWal(mode));
     }
-    let synchronous = match sync {
-        Sync::Full => "FULL",
-        Sync::Normal => "NORMAL",
+    let (synchronous, checkpoint_pages) = match sync {
+        Sync::Full => ("FULL", CHECKPOINT_PAGES_SYNCED),
+        Sync::Normal => ("NORMAL", CHECKPOINT_PAGES),
     };
     conn.execute_batch(&format!(
         "PRAGMA synchronous = {synchronous};
-         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
+         PRAGMA wal_autocheckpoint = {checkpoint_pages};
          PRAGMA journal_size_limit = {WAL_BYTES_KEPT};
          PRAGMA cache_size = -{cache_kib};
          PRAGMA temp_store = MEMORY;"
     ))?;
     Ok(conn)
+}
+
+/// Lengthens a write-ahead log with zeros, so that commits overwrite what is allocated already: an fsync of a file that
+/// grows also waits for the file system's journal, which all files of the disk share. That is half of a lone commit's
+/// time. SQLite takes a frame of zeros for the log's end, as it does what is left over from before a checkpoint.
+///
+/// Nothing else of this process may write the file meanwhile. Its descriptor may be closed: SQLite's locks are on the
+/// file and on -shm, not on -wal.
+pub(super) fn reserve(file: &Path) -> io::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    let mut wal = OpenOptions::new().write(true).open(name)?;
+    let end = wal.seek(SeekFrom::End(0))?;
+    let zeros = io::copy(&mut io::repeat(0).take(RESERVED_BYTES.saturating_sub(end)), &mut wal);
+    if zeros.is_err() {
+        // The disk is full: what is left of it is for messages.
+        wal.set_len(end)?;
+    }
+    zeros.map(drop)
 }
 
 /// SQLite's page cache for a file that nobody serves from.

@@ -390,15 +390,24 @@ impl Replicator {
         self.settings.shared.term.store(self.node.standing().term.0, Ordering::Relaxed);
         self.settings.shared.commit.store(self.node.commit().0, Ordering::Relaxed);
         self.tell_who_is_gone();
-        if let Some(outlets) = &self.outlets {
-            for (id, lines) in std::mem::take(&mut self.to_peers) {
-                outlets.peers.of(id).do_send(ToPeer(lines));
-            }
-            if !self.pulses.is_empty() {
-                outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
-            }
+        let lines = std::mem::take(&mut self.to_peers);
+        // A client waits for what goes out beside the news of a commit, and each write to a socket takes its time.
+        let (commits, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|(_, lines)| only_commits(lines));
+        self.send(others);
+        if let Some(outlets) = &self.outlets
+            && !self.pulses.is_empty()
+        {
+            outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
         }
         self.flush_at = self.hub.flush(Instant::now());
+        self.send(commits);
+    }
+
+    fn send(&self, lines: Vec<(ReplicaId, Vec<PeerLine>)>) {
+        let Some(outlets) = &self.outlets else { return };
+        for (id, lines) in lines {
+            outlets.peers.of(id).do_send(ToPeer(lines));
+        }
     }
 
     /// Once a turn at the most, and not more often than a timer can tell.
@@ -412,6 +421,11 @@ impl Replicator {
             }
         }
     }
+}
+
+/// Whether the lines tell a follower of a commit, and bring nothing.
+fn only_commits(lines: &[PeerLine]) -> bool {
+    lines.iter().all(|line| matches!(line, PeerLine::Frame(Frame::Append { entries, .. }) if entries.is_empty()))
 }
 
 /// Replicator → itself: the mailbox is empty.

@@ -76,7 +76,7 @@ pub(super) struct Deliver {
 enum DeliverStep {
     /// The linearizable read is asked.
     Sync,
-    /// It is answered, but there was more than one page of it.
+    /// It is answered; where there was more than one page of it, the rest is fed.
     Feed,
     /// The next page can be asked.
     Page,
@@ -241,8 +241,9 @@ impl Core {
         if exhausted {
             self.settle_missed(missed_to);
             if let Some(Step::Deliver(deliver)) = self.barrier.as_mut().map(|barrier| &mut barrier.step)
-                && matches!(deliver.step, DeliverStep::Sync | DeliverStep::Feed)
+                && matches!(deliver.step, DeliverStep::Feed)
             {
+                // Not while the sync is asked: a feed is answered from a state that may be older than the request.
                 deliver.step = DeliverStep::Page;
             }
         } else {
@@ -281,9 +282,7 @@ impl Core {
         let Some(deliver) = self.deliver() else { return };
         match (&deliver.step, answer) {
             (DeliverStep::Sync, Answer::Received { messages, exhausted }) => {
-                if !exhausted {
-                    deliver.step = DeliverStep::Feed;
-                }
+                deliver.step = DeliverStep::Feed;
                 self.take_received(&messages, exhausted, MessageId(0));
             }
             (DeliverStep::Asked { limit }, Answer::Undelivered { messages, left, cut }) => {

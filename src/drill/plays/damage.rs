@@ -47,7 +47,7 @@ pub fn torn_log(stage: &mut Stage) -> Result<(), DrillError> {
         stage.flow(BETWEEN)?;
         stage.hit(&format!("kill -9 {victim}, tear its log"), |cluster| cluster.kill(victim))?;
         let file = stage.cluster.data_dir(victim).join("log.db-wal");
-        let length = fs::metadata(&file).map_err(DrillError::io("look at a log"))?.len();
+        let length = written(&fs::read(&file).map_err(DrillError::io("look at a log"))?) as u64;
         let torn = File::options().write(true).open(&file).and_then(|file| file.set_len(random.u64(..=length)));
         torn.map_err(DrillError::io("tear a log"))?;
         stage.flow(BETWEEN)?;
@@ -81,13 +81,19 @@ pub fn flip_a_bit(stage: &mut Stage) -> Result<(), DrillError> {
 
 fn flip(file: &PathBuf, in_text: bool, random: &mut fastrand::Rng) -> Result<(), DrillError> {
     let mut bytes = fs::read(file).map_err(DrillError::io("read a replica's file"))?;
-    if bytes.is_empty() {
+    let written = written(&bytes);
+    if written == 0 {
         return Ok(());
     }
     let texts: Vec<usize> = if in_text { places_of_texts(&bytes) } else { Vec::new() };
-    let at = random.choice(&texts).copied().unwrap_or_else(|| random.usize(..bytes.len()));
+    let at = random.choice(&texts).copied().unwrap_or_else(|| random.usize(..written));
     bytes[at] ^= 1 << random.u8(..8);
     fs::write(file, bytes).map_err(DrillError::io("write a replica's file"))
+}
+
+/// How much of a file was ever written to: behind that are only zeros.
+fn written(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// Where texts of messages stand, each with its copies: a page that was split still holds what has moved on. Of texts

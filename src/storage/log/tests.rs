@@ -269,6 +269,28 @@ fn a_crash_after_any_write_keeps_all_of_it() {
     }
 }
 
+/// Commits overwrite the zeros, and whatever of them stands behind the last commit is taken for the log's end.
+#[test]
+fn a_reserved_write_ahead_log_reads_as_one_that_was_not_and_does_not_grow() {
+    let (live, copy) = (dir(), dir());
+    let mut log = filled(live.path(), 2);
+    log.reserve().expect("there is room");
+    let length = || fs::metadata(live.path().join("log.db-wal")).expect("it is there").len();
+    let reserved = length();
+    // More pages than stand between two checkpoints: the third time round what is overwritten is older commits.
+    for n in 3..2_500 {
+        log.write(&[appending([command(n, 1)])]).expect("the log takes it");
+        if n % 250 == 0 {
+            crash(live.path(), copy.path());
+            assert_eq!(everything(&open(copy.path()).0), history(n));
+            fs::remove_file(copy.path().join("log.db")).expect("the copy goes");
+        }
+    }
+    assert_eq!(length(), reserved, "the file was long enough");
+    log.reserve().expect("nothing to do");
+    assert_eq!((length(), everything(&log)), (reserved, history(2_499)));
+}
+
 #[test]
 fn a_torn_write_ahead_log_leaves_a_prefix() {
     let (live, copy) = (dir(), dir());
