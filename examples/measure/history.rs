@@ -60,9 +60,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
     start_all(&mut full, args)?;
     catch_up(&mut full, args)?;
-    joins(&mut full, args)?;
     restarts(&mut full, args)?;
-    if args.rounds > 0 { beside_empty(&full, args) } else { Ok(()) }
+    if args.rounds > 0 {
+        beside_empty(&full, args)?;
+    }
+    // At the end: from here on one more replica must be fed.
+    joins(&mut full, args)
 }
 
 fn shape(args: &Args) -> Shape {
@@ -151,7 +154,8 @@ fn joins(cluster: &mut Cluster, args: &Args) -> anyhow::Result<()> {
     let took = since.elapsed().as_secs_f64();
     let during = (load.acked() - acked) as f64 / took;
     load.stop()?;
-    let entries = status.replica(id).map_or(0, |replica| replica.applied);
+    let leader = status.leader.and_then(|leader| status.replica(leader));
+    let entries = leader.map_or(0, |replica| replica.applied);
     println!(
         "join|entries={entries}|votes_after_s={took:.1}|load_before_per_s={before:.0}|load_during_per_s={during:.0}"
     );
