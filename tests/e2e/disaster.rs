@@ -195,8 +195,12 @@ fn a_restored_replica_does_not_speak_for_the_one_that_was_backed_up() {
     std::fs::remove_dir_all(cluster.data_dir(3)).expect("a lost disk");
     says(&cluster, 0, &["restore", "--from", &to, "-i", "3"]);
     cluster.restart(3).expect("it starts");
-    cluster.await_whole().expect("it is filled, and votes");
-    assert!(says(&cluster, 0, &["log", "-i", "3"]).contains("|after\n"));
-    let voters = says(&cluster, 0, &["log", "-i", "1", "--kind", "voters"]);
-    assert!(voters.contains(&old.to_string()), "the old one is removed: {voters}");
+    let filled = || says(&cluster, 0, &["log", "-i", "3"]).contains("|after\n").then_some(());
+    wait_until("it is filled", PATIENCE, filled).expect("by the others");
+    let removed = wait_until("the old one is removed", PATIENCE, || {
+        let voters = says(&cluster, 0, &["log", "-i", "1", "--kind", "voters"]);
+        voters.contains(&old.to_string()).then_some(())
+    });
+    removed.expect("by an entry");
+    cluster.await_whole().expect("the new one votes");
 }
