@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::actors::acceptor::{Door, Reception};
+use crate::actors::archivist::{self, ArchivistSettings};
 use crate::actors::courier::{self, CourierSettings};
 use crate::actors::directory::{Book, Doom, LinkTable};
 use crate::actors::election::{Election, timers::Timers};
@@ -134,8 +135,13 @@ pub fn run(config: &Config, id: u16, join: Option<&str>) -> Result<(), ServerErr
                 set_aside(&dir, ReplicaId(id), "restored-copy")?;
             }
             Ending::Install(snapshot) => {
-                storage::install(&dir, ReplicaId(id), &config.cluster, &snapshot)
-                    .map_err(|error| ServerError::Storage(error.to_string()))?;
+                match storage::install(&dir, ReplicaId(id), &config.cluster, &snapshot) {
+                    Ok(true) => {}
+                    Ok(false) => log::warn!("the copy is not installed: it is gone, or not needed any more"),
+                    // The copy itself has filled the disk: the next start removes it, and goes on as before.
+                    Err(error) if error.can_retry() => log::error!("the copy is not installed: {error}"),
+                    Err(error) => return Err(ServerError::Storage(error.to_string())),
+                }
             }
             Ending::StateDamaged => {
                 rebuilds += 1;
@@ -366,6 +372,12 @@ impl Replica<'_> {
         let courier =
             courier::start(carried, replicator.clone().recipient()).map_err(system("cannot start a thread"))?;
 
+        let archivist = config.archive_dir(me.id.0).map(|archive| {
+            let settings = ArchivistSettings { data: config.replica_dir(me.id.0), archive };
+            archivist::start(settings, replicator.clone().recipient()).map_err(system("cannot start a thread"))
+        });
+        let archivist = archivist.transpose()?;
+
         // Nothing that sessions or peers can flood may hold a pulse up: another thread.
         let pulse = Arbiter::new();
         let timers = Timers::new(me.id, config.election_timeout_min(), config.election_timeout_max());
@@ -390,6 +402,7 @@ impl Replica<'_> {
             log: log.jobs,
             state: state.access,
             courier: courier.jobs,
+            archivist: archivist.as_ref().map(|archivist| archivist.jobs.clone()),
             peers: peers.clone(),
             heartbeat: heartbeat.clone().recipient(),
             election: election.recipient(),
@@ -410,7 +423,8 @@ impl Replica<'_> {
 
         let door = self.open_door(&replicator, cluster)?;
         log::info!("serving clients on {}", self.replica.client_address());
-        let threads = vec![log.thread, state.thread, courier.thread];
+        let mut threads = vec![log.thread, state.thread, courier.thread];
+        threads.extend(archivist.map(|archivist| archivist.thread));
         Ok(Running { replicator, pulse, door, ending, doom, threads })
     }
 
@@ -543,7 +557,10 @@ fn keep(log: &LogConfig) -> Keep {
     const DAY: u64 = 24 * 60 * 60;
     let set = |number: u64| (number > 0).then_some(number);
     let time = set(log.keep_days.into()).map(|days| Duration::from_secs(days * DAY));
-    Keep { entries: set(log.keep_entries), time, margin: CUT_MARGIN }
+    let archives = !log.archive.as_os_str().is_empty();
+    // A file of a few entries each would be many files; who keeps few entries wants to see them go.
+    let few = set(log.keep_entries).unwrap_or(u64::MAX).min(storage::ARCHIVE_ENTRIES);
+    Keep { entries: set(log.keep_entries), time, archived: if archives { few } else { 0 }, margin: CUT_MARGIN }
 }
 
 /// A digest of the address book and the mode: a cluster is founded only by replicas that agree on both.

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use plainsong::drill::{Cluster, LineClient, wait_until};
+use plainsong::drill::{Cluster, LineClient, Status, wait_until};
 use plainsong::storage::LogReader;
 
 use super::load::{Load, Shape};
@@ -61,7 +61,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     start_all(&mut full, args)?;
     catch_up(&mut full, args)?;
     restarts(&mut full, args)?;
-    if args.rounds > 0 { beside_empty(&full, args) } else { Ok(()) }
+    if args.rounds > 0 {
+        beside_empty(&full, args)?;
+    }
+    // At the end: from here on one more replica must be fed.
+    joins(&mut full, args)
 }
 
 fn shape(args: &Args) -> Shape {
@@ -135,6 +139,28 @@ fn catch_up(cluster: &mut Cluster, args: &Args) -> anyhow::Result<()> {
         (last - first) as f64 / took,
         during / before
     );
+    Ok(())
+}
+
+/// Another replica joins under load, from nothing.
+fn joins(cluster: &mut Cluster, args: &Args) -> anyhow::Result<()> {
+    cluster.await_whole()?;
+    let load = Load::start(&addresses(cluster), shape(args))?;
+    let before = load.rate_over(WARM_UP);
+    let (acked, since) = (load.acked(), Instant::now());
+    let id = cluster.join()?;
+    let votes = |status: &Status| status.replica(id).is_some_and(|replica| replica.role == "follower");
+    let status = cluster.await_state_within("it votes", CATCH_UP_MAX, votes)?;
+    let took = since.elapsed().as_secs_f64();
+    let during = (load.acked() - acked) as f64 / took;
+    load.stop()?;
+    let leader = status.leader.and_then(|leader| status.replica(leader));
+    let entries = leader.map_or(0, |replica| replica.applied);
+    println!(
+        "join|entries={entries}|votes_after_s={took:.1}|load_before_per_s={before:.0}|load_during_per_s={during:.0}"
+    );
+    let load = proc::load_average()?;
+    println!("load average: {load}");
     Ok(())
 }
 

@@ -7,7 +7,7 @@
 //! cargo run --release --example measure -- fanout        one sender, 1,000 sessions of one account
 //! cargo run --release --example measure -- disk          bytes that a message takes on each replica
 //! cargo run --release --example measure -- failover      20 leaders each killed, stopped, asked to end
-//! cargo run --release --example measure -- history       millions of stored messages: start, catch-up, throughput
+//! cargo run --release --example measure -- history       millions of stored messages: start, catch-up, throughput, a join
 //! ```
 //!
 //! The replicas run the program `$PLAINSONG`, by default `target/release/plainsong`, which must have been built. All

@@ -1,8 +1,8 @@
 //! Courier: makes, sends and fetches copies of the state, on a thread of its own, because all of it waits for disks.
 //!
 //! The receiver sets the pace: it asks for a piece, and for the next one when it has written one. So at most
-//! [`PIECES_ASKED`] are on their way, whoever is slow. When a link breaks, what is here stays; when the same copy is offered
-//! again, it is asked for from where it ends. A process that ends forgets what it had fetched.
+//! [`PIECES_ASKED`] are on their way, whoever is slow. When a link breaks or the process ends, what is here stays; when the
+//! same copy is offered again, it is asked for from where it ends.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -24,6 +24,8 @@ const UNUSED_MAX: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(500);
 /// A copy is made, or fetched, so often; then it waits to be wanted again.
 const TRIES_MAX: u32 = 5;
+/// What an earlier run had fetched of a copy that nobody has offered since is removed after this time.
+const LEFT_OVER_MAX: Duration = Duration::from_secs(600);
 /// How often it is told how far a copy is.
 const TOLD_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,8 @@ pub enum CourierJob {
     Fetch(ReplicaId, Snapshot),
     /// A piece came.
     Write(ReplicaId, Chunk),
+    /// The copy that was fetched is not wanted any more.
+    Forget,
 }
 
 /// Courier → Replicator.
@@ -66,9 +70,10 @@ pub struct CourierSettings {
 /// Starts the thread.
 pub fn start(settings: CourierSettings, to: Recipient<FromCourier>) -> std::io::Result<Store<CourierJob>> {
     let (jobs, queue) = channel();
-    let thread = std::thread::Builder::new()
-        .name("courier".to_owned())
-        .spawn(move || Courier { settings, to, queue, outgoing: None, used: Instant::now(), fetching: None }.run())?;
+    let thread = std::thread::Builder::new().name("courier".to_owned()).spawn(move || {
+        let left_over = Incoming::is_half_there(&settings.dir).then(|| Instant::now() + LEFT_OVER_MAX);
+        Courier { settings, to, queue, outgoing: None, used: Instant::now(), fetching: None, left_over }.run();
+    })?;
     Ok(Store { jobs, thread })
 }
 
@@ -80,6 +85,8 @@ struct Courier {
     /// When the outgoing copy was last asked for.
     used: Instant,
     fetching: Option<Fetching>,
+    /// When what an earlier run had fetched is given up.
+    left_over: Option<Instant>,
 }
 
 struct Fetching {
@@ -96,15 +103,34 @@ struct Fetching {
 impl Courier {
     fn run(mut self) {
         loop {
-            let job = match &self.outgoing {
+            let unused = self.outgoing.as_ref().map(|_| self.used + UNUSED_MAX);
+            let job = match unused.into_iter().chain(self.left_over).min() {
                 None => self.queue.recv().map_err(RecvTimeoutError::from),
-                Some(_) => self.queue.recv_timeout(UNUSED_MAX.saturating_sub(self.used.elapsed())),
+                Some(until) => self.queue.recv_timeout(until.saturating_duration_since(Instant::now())),
             };
             match job {
                 Ok(job) => self.does(job),
-                Err(RecvTimeoutError::Timeout) => self.outgoing = None,
+                Err(RecvTimeoutError::Timeout) => self.tidy(Instant::now()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// What nobody has asked for goes.
+    fn tidy(&mut self, now: Instant) {
+        if self.used + UNUSED_MAX <= now {
+            self.outgoing = None;
+        }
+        if self.left_over.take_if(|until| *until <= now).is_some() {
+            self.give_up();
+        }
+    }
+
+    /// Half a copy is of no use to anybody, and takes room that the log may need.
+    fn give_up(&mut self) {
+        self.fetching = None;
+        if let Err(error) = Incoming::discard(&self.settings.dir) {
+            log::error!("{error}");
         }
     }
 
@@ -114,6 +140,11 @@ impl Courier {
             CourierJob::Read(to, fetch) => self.read(to, fetch),
             CourierJob::Fetch(from, snapshot) => self.fetch(from, snapshot, 0),
             CourierJob::Write(from, chunk) => self.write(from, &chunk),
+            CourierJob::Forget => {
+                if let Err(error) = Incoming::discard_whole(&self.settings.dir) {
+                    log::error!("{error}");
+                }
+            }
         }
     }
 
@@ -165,6 +196,7 @@ impl Courier {
     // --- fetching --------------------------------------------------------------------------------------------
 
     fn fetch(&mut self, from: ReplicaId, snapshot: Snapshot, tries: u32) {
+        self.left_over = None;
         let same = self.fetching.take().filter(|f| *f.incoming.snapshot() == snapshot);
         let incoming = match same {
             Some(fetching) => fetching.incoming,
@@ -210,7 +242,7 @@ impl Courier {
             // Asked for twice, over two links.
             Ok(false) => {}
             Err(error) => {
-                // A piece may be half there: from the beginning.
+                // A piece may be half there: from what is certain.
                 log::error!("the state cannot be fetched: {error}");
                 self.again();
             }
@@ -240,6 +272,8 @@ impl Courier {
         if tries < TRIES_MAX && self.to.connected() {
             std::thread::sleep(PAUSE);
             self.fetch(from, snapshot, tries + 1);
+        } else if tries >= TRIES_MAX {
+            self.give_up();
         }
     }
 }

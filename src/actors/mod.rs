@@ -24,6 +24,7 @@
 //! | Replicator → state, no message | [`store::StateAccess::apply_at_once`] | 16 entries, all before them told of | they are sent as a job |
 //! | Store (state) → Replicator | [`internal::FromState`] | one for each job | — |
 //! | Replicator → Courier | [`courier::CourierJob`] | pieces that were asked for: `PIECES_ASKED` a follower | its fetcher asks for no more |
+//! | Replicator → Archivist, and back | up to where; [`archivist::Archived`] | 1 | the next one waits |
 //! | Courier → Replicator | [`courier::FromCourier`] | one for each job | — |
 //! | Replicator → Peer | [`internal::ToPeer`] | the follower's in-flight window, the origin's window | `LINK_OUT_BYTES_MAX`: the link is cut |
 //! | Peer → Replicator | [`internal::FromPeer`] | one chunk of the socket (`send().await`) | the socket is not read |
@@ -38,6 +39,7 @@
 
 pub mod acceptor;
 pub mod admin;
+pub mod archivist;
 pub mod courier;
 pub mod directory;
 pub mod election;

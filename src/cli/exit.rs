@@ -83,10 +83,10 @@ pub enum Failure {
     /// `status`
     #[error(transparent)]
     Status(#[from] StatusError),
-    /// `log`, `replay`, `verify`, `rebuild`, `recover`
+    /// `log`, `replay`, `verify`, `rebuild`, `recover`, `backup`, `restore`
     #[error(transparent)]
     Tool(#[from] ToolError),
-    /// `leave`, `remove`
+    /// `leave`, `remove`, `found`
     #[error(transparent)]
     Members(#[from] MembersError),
     /// `bench`

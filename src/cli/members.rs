@@ -43,7 +43,7 @@ impl MembersError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::NobodyAnswers(_) | Self::DoesNotAnswer(..) => Exit::Unavailable,
-            Self::Later | Self::Refused(Refusal::UnderWay) => Exit::Temporary,
+            Self::Later | Self::Refused(Refusal::UnderWay | Refusal::FoundingUnderWay) => Exit::Temporary,
             Self::Refused(_) | Self::NotMeant => Exit::Failed,
             Self::Io(_) => Exit::Io,
         }
@@ -86,7 +86,7 @@ pub fn remove(args: &MemberArgs, config: &Config, runs: bool) -> Result<(), Memb
 
 /// Asks one after the other until somebody answers. What was asked may have been heard by one that then failed: asking for
 /// a removal again changes nothing.
-async fn first_answer(
+pub(super) async fn first_answer(
     contacts: &[String],
     config: &Config,
     question: &Question,
@@ -122,7 +122,7 @@ fn failures(count: usize) -> String {
 }
 
 /// Only a terminal is asked: a script has said what it means.
-fn is_meant() -> io::Result<bool> {
+pub(super) fn is_meant() -> io::Result<bool> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return Ok(true);

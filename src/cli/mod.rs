@@ -4,11 +4,13 @@
 //! with one [`Exit`] code; results are printed on standard output and all else on standard error; a reader of standard
 //! output that goes away (`plainsong log -i 1 | head`) is no failure.
 
+pub mod backup;
 pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod drill;
 mod exit;
+pub mod found;
 pub mod log;
 pub mod manual;
 pub mod members;
@@ -117,6 +119,18 @@ pub enum Command {
     #[command(after_help = "Example:\n  plainsong recover --force -i 1\n\n\
                             Choose the replica with the longest log: plainsong log -i 1 --tail 1")]
     Recover(recover::RecoverArgs),
+    /// Copies the files of a replica, while it runs, for the day when all are lost
+    #[command(after_help = "Example:\n  plainsong backup -i 1 --to /backups/monday")]
+    Backup(backup::BackupArgs),
+    /// Makes the data directory of a replica out of a backup
+    #[command(
+        after_help = "Example, after the loss of all replicas:\n  plainsong restore --from /backups/monday -i 1\n  \
+                            plainsong recover --force -i 1"
+    )]
+    Restore(backup::RestoreArgs),
+    /// Founds the cluster with the replicas that are there, when one of the config will not come for a while
+    #[command(after_help = "Example:\n  plainsong found")]
+    Found(found::FoundArgs),
     /// Takes a running replica out of the cluster
     #[command(after_help = "Example:\n  plainsong leave -i 3")]
     Leave(MemberArgs),
@@ -268,6 +282,9 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Rebuild(_) => "rebuild",
             Self::Recover(_) => "recover",
+            Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
+            Self::Found(_) => "found",
             Self::Leave(_) => "leave",
             Self::Remove(_) => "remove",
             Self::Bench(_) => "bench",
@@ -298,6 +315,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(&args, &file)?,
         Command::Rebuild(args) => rebuild::run(&args, &file)?,
         Command::Recover(args) => recover::run(&args, &file)?,
+        Command::Backup(args) => backup::backup(&args, &file)?,
+        Command::Restore(args) => backup::restore(&args, &file)?,
+        Command::Found(args) => found::run(&args, &load_unless(false, &file)?)?,
         Command::Leave(args) => members::remove(&args, &load_unless(false, &file)?, true)?,
         Command::Remove(args) => members::remove(&args, &load_unless(false, &file)?, false)?,
         Command::Bench(args) => bench::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,

@@ -12,16 +12,16 @@ use futures_util::future::join_all;
 use super::progress::Progress;
 use super::replay::cut;
 use super::status::{self, Report};
-use super::tool::{Consent, Source, ToolError};
+use super::tool::{ArchiveArg, Consent, Source, ToolError};
 use super::wire::Conversation;
 use super::{load, output};
 use crate::config::Config;
 use crate::consensus::Index;
 use crate::machine::MachineStorage as _;
-use crate::storage::{DataDir, Goal, LogReader, StateStore, StateView, replay};
+use crate::storage::{DataDir, Goal, History, LogReader, Sources, StateStore, StateView, replay};
 
 /// A read that nothing matches: whoever answers it has just asked a majority.
-const READ: &str = "0|^$";
+pub(super) const READ: &str = "0|^$";
 
 /// `plainsong rebuild`
 #[derive(Args, Debug)]
@@ -29,6 +29,9 @@ pub struct RebuildArgs {
     /// Whose files.
     #[command(flatten)]
     pub source: Source,
+    /// And what was cut away from its log.
+    #[command(flatten)]
+    pub archive: ArchiveArg,
     /// The state alone, from the replica's own log
     #[arg(long, required_unless_present = "from_others", conflicts_with = "from_others")]
     pub state: bool,
@@ -46,13 +49,17 @@ pub struct RebuildArgs {
 /// Makes it again.
 pub fn run(args: &RebuildArgs, config: &Path) -> Result<(), ToolError> {
     let dir = args.source.locate(config)?;
-    if args.from_others { from_others(args, &dir, config) } else { state(args, &dir) }
+    let archive = args.archive.locate(&args.source, config)?;
+    let from = Sources { log: &dir, archive: archive.as_deref() };
+    if args.from_others { from_others(args, &dir, config) } else { state(args, from) }
 }
 
 // --- the state -----------------------------------------------------------------------------------------------
 
-fn state(args: &RebuildArgs, dir: &Path) -> Result<(), ToolError> {
-    let log = LogReader::open(dir)?;
+fn state(args: &RebuildArgs, from: Sources<'_>) -> Result<(), ToolError> {
+    let dir = from.log;
+    let history = History::open(dir, from.archive)?;
+    let log = history.log();
     let owner = log.owner()?;
     let mut files = DataDir::open(dir, owner.member.id)?;
     // What a state has applied is committed, also if it applied it wrongly. One that cannot be read tells nothing, and
@@ -60,8 +67,10 @@ fn state(args: &RebuildArgs, dir: &Path) -> Result<(), ToolError> {
     let known = StateView::open(dir).ok().flatten().filter(|view| view.belongs_to(&owner));
     let known = known.map(|view| (view.store().applied(), view.store().digest()));
     let known = known.filter(|(applied, _)| *applied > Index(0) && *applied <= log.last().unwrap_or_default());
-    let first = log.first()?;
-    if first > Index(1) {
+    let first = history.first()?;
+    // What a start derives, it derives from the log alone.
+    let is_cut = log.first()? > Index(1);
+    if first > Index(1) || is_cut && known.is_none() {
         let why = format!("{}; `plainsong rebuild --from-others -i ID` has the others send a copy of it", cut(first));
         return Err(ToolError::Impossible(why));
     }
@@ -73,7 +82,7 @@ fn state(args: &RebuildArgs, dir: &Path) -> Result<(), ToolError> {
             let folder = tempfile::Builder::new().prefix("rebuilding-").tempdir_in(dir)?;
             let mut state = StateStore::create_scratch(folder.path(), &owner)?;
             let mut progress = Progress::new("rebuilding", applied.0);
-            replay(dir, &mut state, Goal::index(applied), &mut |index| progress.at(index.0))?;
+            replay(from, &mut state, Goal::index(applied), &mut |index| progress.at(index.0))?;
             let found = state.digest();
             state.finish(folder.path())?;
             Some((folder, applied, digest, found))

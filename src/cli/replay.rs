@@ -12,10 +12,10 @@ use clap::{Args, ValueHint};
 use super::log::filter::{name, time};
 use super::output;
 use super::progress::Progress;
-use super::tool::{Source, ToolError};
+use super::tool::{ArchiveArg, Source, ToolError};
 use crate::consensus::Index;
 use crate::machine::MachineStorage as _;
-use crate::storage::{Goal, LogReader, StateStore, StateView, replay};
+use crate::storage::{Goal, History, LogReader, Sources, StateStore, StateView, replay};
 
 /// Messages of a mailbox that are read at a time.
 const PAGE_MESSAGES: usize = 1_000;
@@ -28,6 +28,9 @@ pub struct ReplayArgs {
     /// Whose log.
     #[command(flatten)]
     pub source: Source,
+    /// And what was cut away from it.
+    #[command(flatten)]
+    pub archive: ArchiveArg,
     /// The directory for the state: new, or one that an earlier replay filled
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub into: PathBuf,
@@ -45,10 +48,12 @@ pub struct ReplayArgs {
 /// Replays, and shows what came of it.
 pub fn run(args: &ReplayArgs, config: &Path) -> Result<(), ToolError> {
     let dir = args.source.locate(config)?;
+    let archive = args.archive.locate(&args.source, config)?;
+    let from = Sources { log: &dir, archive: archive.as_deref() };
     let view = match StateView::open(&args.into)? {
         Some(view) => shown_again(args, view)?,
         None => {
-            fill(&dir, args)?;
+            fill(from, args)?;
             StateView::open(&args.into)?
                 .ok_or_else(|| ToolError::Damaged("the state that was made is gone".to_owned()))?
         }
@@ -73,18 +78,18 @@ fn shown_again(args: &ReplayArgs, view: StateView) -> Result<StateView, ToolErro
     Ok(view)
 }
 
-fn fill(dir: &Path, args: &ReplayArgs) -> Result<(), ToolError> {
-    let log = LogReader::open(dir)?;
-    let goal = goal(&log, dir, args)?;
+fn fill(from: Sources<'_>, args: &ReplayArgs) -> Result<(), ToolError> {
+    let history = History::open(from.log, from.archive)?;
+    let goal = goal(&history, from.log, args)?;
     let mut progress = Progress::new("replaying", goal.apply_to.0);
-    let mut state = StateStore::create_scratch(&args.into, &log.owner()?)?;
-    replay(dir, &mut state, goal, &mut |index| progress.at(index.0))?;
+    let mut state = StateStore::create_scratch(&args.into, &history.log().owner()?)?;
+    replay(from, &mut state, goal, &mut |index| progress.at(index.0))?;
     state.finish(&args.into)?;
     Ok(())
 }
 
-fn goal(log: &LogReader, dir: &Path, args: &ReplayArgs) -> Result<Goal, ToolError> {
-    let (first, last) = (log.first()?, log.last()?);
+fn goal(history: &History, dir: &Path, args: &ReplayArgs) -> Result<Goal, ToolError> {
+    let (first, last) = (history.first()?, history.last()?);
     if first > Index(1) {
         return Err(ToolError::Impossible(cut(first)));
     }
@@ -106,7 +111,7 @@ fn goal(log: &LogReader, dir: &Path, args: &ReplayArgs) -> Result<Goal, ToolErro
 pub(super) fn cut(first: Index) -> String {
     format!(
         "the log begins at entry {first}: what came before was cut off, and the state cannot be derived from what is \
-         left. `plainsong verify` still checks all that is there"
+         left. `plainsong verify` still checks all that is there; if it was archived, name the folder with --archive"
     )
 }
 

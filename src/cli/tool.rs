@@ -40,6 +40,25 @@ impl Source {
     }
 }
 
+/// Where what was cut away from the log is read.
+#[derive(Args, Debug, Default)]
+pub struct ArchiveArg {
+    /// The folder with what was cut away from the log [default: the replica's, in `log.archive` of the config]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub archive: Option<PathBuf>,
+}
+
+impl ArchiveArg {
+    /// The folder, if there is to be one.
+    pub(super) fn locate(&self, source: &Source, config: &Path) -> Result<Option<PathBuf>, ToolError> {
+        match (&self.archive, source.id) {
+            (Some(dir), _) => Ok(Some(dir.clone())),
+            (None, Some(id)) => Ok(load(config, &source.data)?.archive_dir(id)),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 /// Why a tool did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
@@ -81,7 +100,7 @@ impl ToolError {
         match self {
             Self::Config(_) | Self::NoSuchReplica { .. } => Exit::Config,
             Self::Storage(error) => match error {
-                StorageError::NoLog(_) => Exit::NoInput,
+                StorageError::NoLog(_) | StorageError::NoBackup(_) => Exit::NoInput,
                 StorageError::InUse { .. } => Exit::Temporary,
                 _ if error.is_damage() => Exit::Data,
                 _ => Exit::Io,

@@ -1,7 +1,8 @@
 //! `plainsong verify`: whether a replica's files are what was written, and the state what the log gives.
 //!
 //! Of the log: each row's checksum and form, no gap, terms and times that never fall, the lists beside the entries. Of the
-//! state: each row's checksum, and that it is, row by row, what the log gives when it is applied anew to nothing.
+//! state: each row's checksum, and that it is, row by row, what the log gives when it is applied anew to nothing. Of a log
+//! whose beginning was cut off and not archived, the latter cannot be checked, and is said not to be.
 //!
 //! Runs beside a running replica too: the log is replayed to where the state is at the start, then to where it is at the
 //! end, and that moment of it is compared. What is behind it in the log is checked, and not applied.
@@ -12,10 +13,10 @@ use clap::{Args, ValueHint};
 
 use super::output;
 use super::progress::Progress;
-use super::tool::{Source, ToolError};
+use super::tool::{ArchiveArg, Source, ToolError};
 use crate::consensus::Index;
 use crate::machine::MachineStorage as _;
-use crate::storage::{Goal, LogReader, StateStore, StateView, StorageError, replay};
+use crate::storage::{Goal, History, LogReader, Sources, StateStore, StateView, StorageError, replay};
 
 /// Entries that are checked in one moment of the log.
 const SCRUB_ROWS: u64 = 1 << 14;
@@ -26,6 +27,9 @@ pub struct VerifyArgs {
     /// Whose files.
     #[command(flatten)]
     pub source: Source,
+    /// And what was cut away from it.
+    #[command(flatten)]
+    pub archive: ArchiveArg,
     /// Where the second state is made, of the same size; removed at the end [default: beside the replica's folder]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub scratch: Option<PathBuf>,
@@ -34,7 +38,9 @@ pub struct VerifyArgs {
 /// Checks, and tells what is sound. What is not is the error.
 pub fn run(args: &VerifyArgs, config: &Path) -> Result<(), ToolError> {
     let dir = args.source.locate(config)?;
-    let report = verify(&dir, args.scratch.as_deref()).map_err(|error| advised(error, &dir))?;
+    let archive = args.archive.locate(&args.source, config)?;
+    let from = Sources { log: &dir, archive: archive.as_deref() };
+    let report = verify(from, args.scratch.as_deref()).map_err(|error| advised(error, &dir))?;
     Ok(output::print(&report)?)
 }
 
@@ -53,10 +59,12 @@ fn advised(error: ToolError, dir: &Path) -> ToolError {
     ToolError::Damaged(format!("{error}\nnext: {next}"))
 }
 
-fn verify(dir: &Path, scratch: Option<&Path>) -> Result<String, ToolError> {
-    let log = LogReader::open(dir)?;
+fn verify(from: Sources<'_>, scratch: Option<&Path>) -> Result<String, ToolError> {
+    let dir = from.log;
+    let history = History::open(dir, from.archive)?;
+    let log = history.log();
     let owner = log.owner()?;
-    let (first, last) = (log.first()?, log.last()?);
+    let (reaches, first, last) = (history.first()?, log.first()?, log.last()?);
     let applied = match StateView::open(dir)? {
         Some(view) if !view.belongs_to(&owner) => return Err(StorageError::OtherState.into()),
         Some(view) => view.store().applied(),
@@ -68,27 +76,37 @@ fn verify(dir: &Path, scratch: Option<&Path>) -> Result<String, ToolError> {
     if applied < first.prev() {
         return Err(StorageError::StateLost { base: first.prev(), applied }.into());
     }
-    let (checked, state) = match (applied, first) {
+    let (checked, state) = match (applied, reaches) {
         (Index(0), _) => (first.prev(), "state  none yet: it is derived when the replica starts\n".to_owned()),
-        (_, Index(1)) => compare(dir, &log, applied, scratch)?,
-        (_, first) => (first.prev(), own_rows(dir, first)?),
+        (_, Index(1)) => compare(from, log, applied, scratch)?,
+        _ => (first.prev(), own_rows(dir, reaches)?),
     };
-    let end = scrub(&log, checked.next())?;
+    let end = scrub(log, checked.next())?;
     let entries = (end.0 + 1).saturating_sub(first.0);
-    Ok(format!("log    {entries} entries, {first} to {end}: sound\n{state}sound\n"))
+    let mut report = format!("log    {entries} entries, {first} to {end}: sound\n");
+    if reaches < first && applied > Index(0) && reaches == Index(1) {
+        report += &format!("archive  {} entries, {reaches} to {}: sound\n", first.0 - reaches.0, first.prev());
+    }
+    Ok(format!("{report}{state}sound\n"))
 }
 
 /// Replays into a scratch state, and compares. Gives how far the log has been read, and a line about the state.
-fn compare(dir: &Path, log: &LogReader, applied: Index, scratch: Option<&Path>) -> Result<(Index, String), ToolError> {
+fn compare(
+    from: Sources<'_>,
+    log: &LogReader,
+    applied: Index,
+    scratch: Option<&Path>,
+) -> Result<(Index, String), ToolError> {
+    let dir = from.log;
     // Removed when it is dropped, with what is in it.
     let folder = tempfile::Builder::new().prefix("plainsong-verify-").tempdir_in(scratch.unwrap_or(beside(dir)))?;
     let mut state = StateStore::create_scratch(folder.path(), &log.owner()?)?;
     let mut progress = Progress::new("verifying", applied.0);
-    replay(dir, &mut state, Goal::index(applied), &mut |index| progress.at(index.0))?;
+    replay(from, &mut state, Goal::index(applied), &mut |index| progress.at(index.0))?;
     drop(progress);
     let view = StateView::open(dir)?.ok_or_else(|| ToolError::Impossible("the state was set aside just now".into()))?;
     let applied = view.store().applied();
-    replay(dir, &mut state, Goal::index(applied), &mut |_| {})?;
+    replay(from, &mut state, Goal::index(applied), &mut |_| {})?;
     if applied < state.applied() {
         return Err(ToolError::Impossible("the state was derived anew just now: verify it again".to_owned()));
     }

@@ -124,6 +124,21 @@ fn numbers(config: &Config, found: &mut Found) {
             format!("write {KEEP_ENTRIES_MIN} or more, or 0 for no limit"),
         );
     }
+    let archive = &config.log.archive;
+    if !archive.as_os_str().is_empty() && (keep, config.log.keep_days) == (0, 0) {
+        found.add(
+            &[Key("log"), Key("archive")],
+            "`log.archive` is set, but nothing is ever cut away from the log",
+            "set `log.keep_entries` or `log.keep_days` too, or leave it out",
+        );
+    }
+    if *archive == config.data_dir {
+        found.add(
+            &[Key("log"), Key("archive")],
+            "`log.archive` is the same folder as `data_dir`",
+            "name another one, on another disk if there is one",
+        );
+    }
     let mailbox_bytes = config.limits.mailbox_bytes;
     if (1..u64::from(line_bytes)).contains(&mailbox_bytes) {
         found.add_shared(

@@ -118,13 +118,15 @@ pub struct Limits {
 }
 
 /// How much of the replay log is kept: an entry goes when it is older than every limit that is set. By default none is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// At least so many of the last entries, no fewer than [`KEEP_ENTRIES_MIN`]; 0: this is no limit.
     pub keep_entries: u64,
     /// What was applied within so many days; 0: this is no limit.
     pub keep_days: u32,
+    /// Where what is cut away is kept; empty: nowhere. [`Config::load`] has made it relative to the file.
+    pub archive: PathBuf,
 }
 
 /// Rules for accounts.
@@ -196,6 +198,9 @@ impl Config {
         let mut config = Self::parse(&bytes).map_err(|problems| ConfigError::bad(path, problems))?;
         if let Some(folder) = path.parent() {
             config.data_dir = folder.join(&config.data_dir);
+            if !config.log.archive.as_os_str().is_empty() {
+                config.log.archive = folder.join(&config.log.archive);
+            }
         }
         Ok(config)
     }
@@ -222,6 +227,13 @@ impl Config {
     #[must_use]
     pub fn replica_dir(&self, id: u16) -> PathBuf {
         self.data_dir.join(id.to_string())
+    }
+
+    /// Where that replica keeps what is cut away from its log, if anywhere.
+    #[must_use]
+    pub fn archive_dir(&self, id: u16) -> Option<PathBuf> {
+        let archive = &self.log.archive;
+        (!archive.as_os_str().is_empty()).then(|| archive.join(id.to_string()))
     }
 
     /// How many replicas are a majority of those in the file.
@@ -346,6 +358,9 @@ mod tests {
         assert_eq!(config.replica_dir(1), folder.path().join("here/d/1"));
         fs::write(&file, format!("{replicas}data_dir: /d\n")).expect("written");
         assert_eq!(Config::load(&file).expect("sound").data_dir, Path::new("/d"));
+        assert_eq!(Config::load(&file).expect("sound").archive_dir(1), None);
+        fs::write(&file, format!("{replicas}log: {{keep_days: 1, archive: old}}\n")).expect("written");
+        assert_eq!(Config::load(&file).expect("sound").archive_dir(1), Some(folder.path().join("old/1")));
     }
 
     #[test]

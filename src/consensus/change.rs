@@ -73,6 +73,23 @@ pub enum Refusal {
     Unknown(ReplicaId),
     /// The leader's config does not say where that replica is, and no entry does.
     NoAddress(ReplicaId),
+    /// To a founding: the cluster is founded.
+    Founded,
+    /// To a founding: a record is made, and those who are in it are waited for.
+    FoundingUnderWay,
+    /// To a founding: that replica belongs to a cluster, or did.
+    NotBlank(ReplicaId),
+    /// To a founding: that replica was started with another list of replicas, or with `--join`.
+    OtherBook(ReplicaId),
+    /// To a founding: that replica is here too, and founds.
+    AskLower(ReplicaId),
+    /// To a founding: those who are here are no majority of the list.
+    TooFewToFound {
+        /// How many are.
+        here: u16,
+        /// A majority.
+        needed: u16,
+    },
     /// Nobody would be left.
     LastVoter,
     /// Of those who would be left too few are alive.
@@ -108,6 +125,23 @@ impl fmt::Display for Refusal {
             Self::NoAddress(id) => {
                 write!(f, "the leader does not know where replica {id} is: name it in the leader's config.yaml")
             }
+            Self::Founded => f.write_str("the cluster is founded: who is missing joins it"),
+            Self::FoundingUnderWay => f.write_str(
+                "a founding is under way: it goes on as soon as all are linked that it began with. If one of them is lost \
+                 for good, set the data directories of all aside, and begin again",
+            ),
+            Self::NotBlank(id) => {
+                write!(f, "replica {id} is not blank: it belongs to a cluster, whose majority must be started instead")
+            }
+            Self::OtherBook(id) => {
+                write!(f, "replica {id} was started with another list of replicas, or with --join: give all the same")
+            }
+            Self::AskLower(id) => write!(f, "replica {id} is there, and has the lowest id: it founds; ask it"),
+            Self::TooFewToFound { here, needed } => write!(
+                f,
+                "{here} of the replicas in the config are linked, and {needed} are needed: start more of them; or take \
+                 those out of `replicas` that there will never be"
+            ),
             Self::LastVoter => f.write_str("it is the only voter: without it there is no cluster; to end it, stop it"),
             Self::WouldLoseQuorum { voters, alive, needed } => write!(
                 f,

@@ -34,6 +34,9 @@ pub enum Input {
     /// A change of members: answered by [`Duty::ChangeAnswered`] with the same number, or never, if the leader or the
     /// link to it changes: then ask again, with the same number.
     Change(u64, Change),
+    /// An operator says that whoever is missing is not to be waited for: found with those who are linked. Ignored where
+    /// [`super::Node::may_found`] refuses it.
+    Found,
     /// The store has made this batch durable, and all before it.
     Stored(Ticket),
     /// What [`Duty::Load`] asked for: contiguous entries from the index it named, at least one; none, if they were cut

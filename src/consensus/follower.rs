@@ -4,7 +4,7 @@
 use super::founding::Step;
 use super::node::Part;
 use super::{
-    Body, ClusterId, Duty, Entry, Founding, FoundingState, Frame, Index, Member, Node, ReplicaId, Round, Term,
+    Body, ClusterId, Duty, Entry, Founding, FoundingState, Frame, Index, Member, Node, ReplicaId, Round, Term, Verdict,
 };
 
 impl Node {
@@ -131,6 +131,20 @@ impl Node {
             Step::Wait => {}
             Step::Make(record) => self.take_record(record),
             Step::Seal => self.set_founding(FoundingState::Sealed),
+        }
+    }
+
+    /// What [`super::Input::Found`] would come to.
+    pub fn may_found(&self) -> Verdict {
+        match self.founder.without_missing(self.founding) {
+            Ok(_) => Verdict::Noted,
+            Err(why) => Verdict::Refused(why),
+        }
+    }
+
+    pub(super) fn found_without_missing(&mut self) {
+        if let Ok(record) = self.founder.without_missing(self.founding) {
+            self.take_record(record);
         }
     }
 

@@ -13,10 +13,16 @@
 //!
 //! With it, 3 has copied before anybody votes, so no founding record is ever made beside a living cluster: whoever
 //! asks all replicas finds one that is not blank.
+//!
+//! An operator may say that whoever is missing is not waited for ([`Founder::without_missing`]). Then the record names those
+//! who are there, if they are a majority of the address book and all blank: so it shares a replica with every other record
+//! that could be made, and that replica copies only one of the two, and the other is never sealed. Whoever is left out joins
+//! later, blank. What no replica can see is the operator's word: that no cluster lives among those who are missing.
 
 use std::collections::BTreeMap;
 
-use super::{ClusterId, Founding, FoundingState, Member, Mode, ReplicaId};
+use super::quorum::majority;
+use super::{ClusterId, Founding, FoundingState, Member, Mode, Refusal, ReplicaId};
 
 /// What a replica shows of itself when a link comes up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +134,39 @@ impl Founder {
         Some(Founding { cluster: self.fresh, mode: Mode::Quorum, members })
     }
 
+    /// The record of those who are here, for an operator who knows that nobody else is to be waited for.
+    pub fn without_missing(&self, state: FoundingState) -> Result<Founding, Refusal> {
+        match state {
+            FoundingState::Blank => {}
+            FoundingState::Copied => return Err(Refusal::FoundingUnderWay),
+            FoundingState::Sealed => return Err(Refusal::Founded),
+        }
+        if self.joins {
+            return Err(Refusal::OtherBook(self.me.id));
+        }
+        let mut members = vec![self.me];
+        for peer in self.seen.values() {
+            let id = peer.member.id;
+            if peer.founding != FoundingState::Blank || peer.cluster.is_some() {
+                return Err(Refusal::NotBlank(id));
+            }
+            if peer.book != self.book || peer.joins || !self.ids.contains(&id) {
+                return Err(Refusal::OtherBook(id));
+            }
+            members.push(peer.member);
+        }
+        members.sort_unstable();
+        if members[0] != self.me {
+            return Err(Refusal::AskLower(members[0].id));
+        }
+        let needed = majority(self.ids.len());
+        if members.len() < needed {
+            let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+            return Err(Refusal::TooFewToFound { here: count(members.len()), needed: count(needed) });
+        }
+        Ok(Founding { cluster: self.fresh, mode: Mode::Quorum, members })
+    }
+
     fn all_copied(&self, record: &Founding) -> bool {
         let holds = |peer: &Introduction| peer.cluster == Some(record.cluster);
         let sealed = self.seen.values().any(|p| holds(p) && p.founding == FoundingState::Sealed);
@@ -137,15 +176,11 @@ impl Founder {
             })
     }
 
-    /// Whether a blank replica may copy this record from a peer.
+    /// Whether a blank replica may copy this record from a peer: one that names it among a majority of its own address book,
+    /// and nobody else.
     pub fn may_copy(&self, record: &Founding) -> bool {
-        let ids = record.members.iter().map(|m| m.id);
-        !self.joins && record.members.contains(&self.me) && ids.eq(sorted(&self.ids))
+        let known = record.members.iter().all(|m| self.ids.contains(&m.id));
+        let enough = record.members.len() >= majority(self.ids.len());
+        !self.joins && record.members.contains(&self.me) && known && enough
     }
-}
-
-fn sorted(ids: &[ReplicaId]) -> Vec<ReplicaId> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids
 }

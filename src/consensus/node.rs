@@ -149,6 +149,7 @@ impl Node {
             Input::Propose(payloads) => self.propose(payloads),
             Input::Read(id) => self.reads_asked.push(id),
             Input::Change(id, change) => self.changes_asked.push((id, change)),
+            Input::Found => self.found_without_missing(),
             Input::Stored(ticket) => self.stored(ticket),
             Input::Loaded(Reader::Peer(id), entries) => self.loaded_for_peer(id, entries),
             Input::Loaded(Reader::State, entries) => self.loaded_for_state(entries),

@@ -13,7 +13,7 @@
 
 use super::node::Part;
 use super::progress::Flow;
-use super::{Duty, Frame, Mark, Member, Node, Snapshot, Term};
+use super::{Duty, Frame, Index, Mark, Member, Node, Snapshot, Term};
 
 impl Node {
     /// Whether anybody is offered a copy of the state, or waits for one.
@@ -22,6 +22,14 @@ impl Node {
             Part::Leader(leader) => leader.progress.values().any(|p| matches!(p.flow, Flow::Snapshot)),
             Part::Follower { .. } | Part::PreCandidate(_) | Part::Candidate(_) => false,
         }
+    }
+
+    /// What the slowest of those holds that are linked and sent entries: not those who need a copy anyway. `None` unless
+    /// this replica leads somebody.
+    pub fn slowest_followed(&self) -> Option<Index> {
+        let Part::Leader(leader) = &self.part else { return None };
+        let base = self.log.base();
+        leader.progress.values().map(|p| p.matched).filter(|matched| *matched >= base).min()
     }
 
     /// Begins the log behind `mark`, if the durable state is not behind it.
@@ -85,7 +93,7 @@ impl Node {
 
     /// Whether the copy holds what this log lacks: then all that the log holds beyond it is of no leader's choice, because a
     /// log that differs from what is committed at one entry can hold nothing committed from there on.
-    fn wants(&self, snapshot: &Snapshot) -> bool {
+    pub fn wants(&self, snapshot: &Snapshot) -> bool {
         let base = snapshot.base;
         // Not by the record alone: a cluster that was founded anew has that of the one before.
         let same_cluster = match (&self.record, snapshot.record()) {

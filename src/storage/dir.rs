@@ -5,7 +5,7 @@
 //! data/3/log.db         the replay log (and -wal, -shm)
 //! data/3/state.db       what was derived from it (and -wal, -shm)
 //! data/3/outgoing.db     a copy of the state, for a replica that is too far behind (.part while it is made)
-//! data/3/incoming.db     one that was fetched, and is about to become state.db (.part while it is fetched)
+//! data/3/incoming.db     one that was fetched, and is about to become state.db (.part and .as while it is fetched)
 //! data/3/set-aside-…/   what was given up, kept for whoever wants to look
 //! ```
 //!

@@ -75,6 +75,37 @@ pub enum StorageError {
     /// A copy of the state that was fetched is not what was offered.
     #[error("the fetched copy of the state is damaged ({0}): it is fetched again")]
     BadCopy(&'static str),
+    /// A file of an archive is not what was written.
+    #[error(
+        "{path} is damaged ({what}): put a file with these entries from another replica's archive in its place, or          restore it from a backup"
+    )]
+    ArchiveDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong with it.
+        what: &'static str,
+    },
+    /// The archive is not what was cut away from this log.
+    #[error(
+        "{0} is the archive of another history than this log's: move it away, or name another folder in `log.archive`"
+    )]
+    OtherArchive(PathBuf),
+    /// There is no backup to restore.
+    #[error("{0} is no backup: it holds no backup.txt")]
+    NoBackup(PathBuf),
+    /// A backup is not what was written.
+    #[error("{0} is not what the backup says: restore another one")]
+    BadBackup(PathBuf),
+    /// A copy of the state would fill the disk.
+    #[error(
+        "a copy of the state needs {needed} MiB with what must stay free, and {free} MiB are free: free some space"
+    )]
+    NoRoom {
+        /// MiB.
+        needed: u64,
+        /// MiB.
+        free: u64,
+    },
     /// The state was made beside another log.
     #[error(
         "state.db belongs to another log than log.db beside it. Move state.db (and its -wal and -shm) away and start \
@@ -175,7 +206,8 @@ impl StorageError {
     /// Whether it says that files are not what was written.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::Corrupt { .. } => true,
+            Self::Damaged { .. } | Self::Corrupt { .. } | Self::ArchiveDamaged { .. } => true,
+            Self::BadBackup(_) => true,
             Self::LogBehindState { .. } | Self::LogLost | Self::StateLost { .. } => true,
             Self::Sqlite(error) => is_damage(error),
             _ => false,

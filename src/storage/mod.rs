@@ -15,6 +15,7 @@
 //!   [`StorageError::LogBehindState`] or [`StorageError::LogLost`]. The caller sets the directory aside and starts blank.
 //! - The log may begin behind a *base* that the state includes. A state that is behind the base cannot be derived again:
 //!   [`StorageError::StateLost`], likewise.
+//! - What is cut away can be archived first, in files that the tools read as a part of the log: see `archive`.
 //! - A copy of the state that was fetched takes the place of log and state in steps of which any may be the last before a
 //!   crash: see `snapshot`.
 //! - Damage is refused with its place. Nothing is repaired by cutting it off.
@@ -23,6 +24,8 @@
 //! Threads, queues and group commit: the actor that owns a store drains its queue and calls [`LogStore::write`] once.
 //! What an entry does to the state: [`crate::machine`].
 
+mod archive;
+mod backup;
 mod db;
 mod dir;
 mod error;
@@ -39,12 +42,14 @@ use std::path::Path;
 use crate::consensus::{Index, Recovered, ReplicaId, Snapshot};
 use crate::machine::MachineStorage as _;
 
+pub use archive::{FILE_ENTRIES_MAX as ARCHIVE_ENTRIES, History, archive};
+pub use backup::{Backup, backup, restore};
 pub use dir::DataDir;
 pub use error::StorageError;
 #[doc(hidden)]
 pub use log::Cells;
 pub use log::{LogOwner, LogReader, LogStore, Scrubbed};
-pub use replay::{Goal, Progress, replay};
+pub use replay::{Goal, Progress, Sources, replay};
 pub use snapshot::{Incoming, Outgoing};
 pub use state::{Difference, StateStore, StateView};
 
@@ -68,6 +73,11 @@ pub struct Opened {
 /// Nothing was changed, or everything that the next [`open`] needs.
 pub fn install(dir: &Path, id: ReplicaId, cluster_name: &str, snapshot: &Snapshot) -> Result<bool, StorageError> {
     let dir = DataDir::open(dir, id)?;
+    // Another copy may have taken its place while the sessions ended. A log that began behind one that is not here would
+    // have lost its state.
+    if !snapshot::is_here(dir.path(), &snapshot.base) {
+        return Ok(false);
+    }
     log::begin_behind(dir.path(), id, cluster_name, snapshot)
 }
 

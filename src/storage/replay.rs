@@ -1,16 +1,17 @@
 //! The log into a state, offline: one thread reads and checks entries, another applies them.
 //!
-//! For the operator's tools. The log is only read, also beside the replica that writes it; the state is one that nobody
-//! serves.
+//! For the operator's tools. The log is only read, also beside the replica that writes it, and with it what was cut away
+//! and archived; the state is one that nobody serves.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use super::archive::History;
 use super::error::StorageError;
-use super::log::{Checker, LogReader};
+use super::log::Checker;
 use super::state::StateStore;
-use crate::consensus::{Entry, Index};
+use crate::consensus::{Base, Entry, Index};
 use crate::machine::{self, MachineStorage as _};
 
 /// What is read at a time.
@@ -42,6 +43,15 @@ impl Goal {
     }
 }
 
+/// Where entries come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// The data directory.
+    pub log: &'a Path,
+    /// Where what was cut away is, if anywhere.
+    pub archive: Option<&'a Path>,
+}
+
 /// What is read on the way: each page is told of once it was applied.
 pub type Progress<'a> = &'a mut dyn FnMut(Index);
 
@@ -49,12 +59,13 @@ pub type Progress<'a> = &'a mut dyn FnMut(Index);
 /// far it is.
 ///
 /// The state is committed at the end; after an error it is worth nothing.
-pub fn replay(log: &Path, state: &mut StateStore, goal: Goal, tell: Progress<'_>) -> Result<(), StorageError> {
-    let from = state.applied().next();
+pub fn replay(from: Sources<'_>, state: &mut StateStore, goal: Goal, tell: Progress<'_>) -> Result<(), StorageError> {
+    let first = state.applied().next();
+    let base = History::open(from.log, None)?.log().base()?;
     let (pages, queue) = sync_channel(PAGES_AHEAD);
     thread::scope(|scope| {
-        let reader = scope.spawn(move || read(log, from, goal, &pages));
-        let applied = apply(state, goal, queue, tell);
+        let reader = scope.spawn(move || read(from, first, base, goal, &pages));
+        let applied = apply(state, (from, base), goal, queue, tell);
         // The queue is dropped by now: a reader that is still at work ends.
         let read = reader.join().expect("the reader does not panic");
         // Damage of the log is what made the state end early.
@@ -62,12 +73,18 @@ pub fn replay(log: &Path, state: &mut StateStore, goal: Goal, tell: Progress<'_>
     })
 }
 
-fn read(log: &Path, from: Index, goal: Goal, pages: &SyncSender<Vec<Entry>>) -> Result<(), StorageError> {
-    let log = LogReader::open(log)?;
-    let mut checker = Checker::default();
-    let mut next = from;
+fn read(
+    from: Sources<'_>,
+    first: Index,
+    base: Base,
+    goal: Goal,
+    pages: &SyncSender<Vec<Entry>>,
+) -> Result<(), StorageError> {
+    let history = History::open(from.log, from.archive)?;
+    let (mut checker, mut kept) = (Checker::default(), Checker::default());
+    let mut next = first;
     while next <= goal.read_to {
-        let entries = log.read(next, goal.read_to, PAGE_BYTES)?;
+        let entries = history.read(next, goal.read_to, PAGE_BYTES)?;
         let Some(last) = entries.last().map(|entry| entry.index) else {
             return Err(StorageError::Damaged { index: next, what: "it is missing" });
         };
@@ -75,6 +92,8 @@ fn read(log: &Path, from: Index, goal: Goal, pages: &SyncSender<Vec<Entry>>) -> 
             return Err(StorageError::CutMeanwhile(next));
         }
         entries.iter().try_for_each(|entry| checker.see(entry))?;
+        // What the lists beside the log say of what was cut away is not all that there was.
+        entries.iter().filter(|entry| entry.index > base.index).try_for_each(|entry| kept.see(entry))?;
         next = last.next();
         let done = !entries.iter().any(|entry| goal.includes(entry)) && goal.read_to == goal.apply_to;
         if pages.send(entries).is_err() || done {
@@ -83,11 +102,13 @@ fn read(log: &Path, from: Index, goal: Goal, pages: &SyncSender<Vec<Entry>>) -> 
         }
     }
     // A part of the log begins in the middle of a term.
-    if from == log.first()? { log.compare_lists(&checker, goal.read_to) } else { Ok(()) }
+    let log = history.log();
+    if first <= base.index.next() && log.base()? == base { log.compare_lists(&kept, goal.read_to) } else { Ok(()) }
 }
 
 fn apply(
     state: &mut StateStore,
+    (from, base): (Sources<'_>, Base),
     goal: Goal,
     pages: Receiver<Vec<Entry>>,
     tell: Progress<'_>,
@@ -101,6 +122,10 @@ fn apply(
             }
             machine::apply(state, entry, &mut effects)?;
             open += 1;
+            // The log says what the state was where it begins: an archive that leads elsewhere is not its own.
+            if entry.index == base.index && state.digest() != base.digest {
+                return Err(StorageError::OtherArchive(from.archive.unwrap_or(from.log).to_owned()));
+            }
         }
         effects.clear();
         if open >= ENTRIES_PER_COMMIT {

@@ -5,8 +5,8 @@
 //! whole, while the writer goes on. There is one copy at a time, and none outlasts a start.
 //!
 //! # Fetched
-//! Into `incoming.part`, in order, however often the link breaks. Then the whole is checked against its checksum, its own
-//! checksums and what was offered, made this replica's own, synced, and renamed.
+//! Into `incoming.part`, in order, however often the link breaks or the process ends (see `incoming`). Then the whole is
+//! checked against its checksum, its own checksums and what was offered, made this replica's own, synced, and renamed.
 //!
 //! # Installed
 //! By a replica that is stopped: nothing of the old state is left to be served from. In this order; a crash behind any step
@@ -24,8 +24,8 @@
 //!
 //! A crash of the machine that undoes a rename undoes it to an earlier step, because each step is synced before the next.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -38,15 +38,23 @@ use super::dir::sync_dir;
 use super::error::StorageError;
 use super::log::{Foot, LogReader};
 use super::{db, state};
-use crate::consensus::{Base, Index, Member, Snapshot};
+use crate::consensus::{Base, Index, Snapshot};
 
+mod incoming;
 #[cfg(test)]
 mod tests;
+
+pub use incoming::Incoming;
+pub(super) use incoming::is_here;
 
 const OUTGOING: &str = "outgoing.db";
 const OUTGOING_PART: &str = "outgoing.part";
 const INCOMING: &str = "incoming.db";
 const INCOMING_PART: &str = "incoming.part";
+const INCOMING_AS: &str = "incoming.as";
+
+/// What a copy leaves free of the disk: the log is written there too.
+const ROOM_SPARED: u64 = 32 << 20;
 
 /// Pages copied in one step: 4 MiB.
 const BACKUP_PAGES: i32 = 1024;
@@ -66,10 +74,22 @@ impl Outgoing {
     /// Copies the state of a running replica as it is now; an earlier copy is removed. `None`: the log was cut beyond the
     /// copy while it was made; another try will do.
     pub fn make(dir: &Path) -> Result<Option<Self>, StorageError> {
+        remove(&dir.join(OUTGOING))?;
+        let made = Self::try_make(dir);
+        if !matches!(made, Ok(Some(_))) {
+            // On a full disk its room is needed at once.
+            remove_database(&dir.join(OUTGOING_PART))?;
+        }
+        made
+    }
+
+    fn try_make(dir: &Path) -> Result<Option<Self>, StorageError> {
         let (part, path) = (dir.join(OUTGOING_PART), dir.join(OUTGOING));
-        remove(&path)?;
         remove_database(&part)?;
-        let (applied, digest) = back_up(&dir.join(state::FILE), &part).map_err(StorageError::of_state)?;
+        let from = dir.join(state::FILE);
+        require_room(dir, fs::metadata(&from).map_err(StorageError::io("look at", &from))?.len())?;
+        let position = |source: &Connection| state::position(source, None);
+        let (applied, digest) = copy_database(&from, &part, position).map_err(StorageError::of_state)?;
         let Some(foot) = LogReader::open(dir)?.foot_of(applied, digest)? else { return Ok(None) };
         fs::rename(&part, &path).map_err(StorageError::io("rename", &part))?;
         let file = File::open(&path).map_err(StorageError::io("open", &path))?;
@@ -95,12 +115,16 @@ impl Drop for Outgoing {
     }
 }
 
-/// Copies the state as of one commit. Returns how far it is, and its digest.
-fn back_up(from: &Path, to: &Path) -> Result<(Index, u64), StorageError> {
+/// Copies a database as of one commit, beside its writer. Returns what `look` finds in that moment of it.
+pub(super) fn copy_database<T>(
+    from: &Path,
+    to: &Path,
+    look: impl FnOnce(&Connection) -> Result<T, StorageError>,
+) -> Result<T, StorageError> {
     let source = db::open_reader(from)?;
     // While this transaction is open the source does not change, and the copy never has to begin again.
     source.execute_batch("BEGIN")?;
-    let position = state::position(&source, None)?;
+    let found = look(&source)?;
     let mut copy = Connection::open(to)?;
     copy.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
     {
@@ -111,94 +135,18 @@ fn back_up(from: &Path, to: &Path) -> Result<(Index, u64), StorageError> {
     let _: String = copy.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
     copy.close().map_err(|(_, error)| error)?;
     source.execute_batch("ROLLBACK")?;
-    Ok(position)
-}
-
-/// A copy that is being fetched.
-#[derive(Debug)]
-pub struct Incoming {
-    snapshot: Snapshot,
-    dir: PathBuf,
-    file: File,
-    /// So much of it is here.
-    offset: u64,
-}
-
-impl Incoming {
-    /// Begins to fetch a copy: what was fetched of another is given up.
-    pub fn begin(dir: &Path, snapshot: Snapshot) -> Result<Self, StorageError> {
-        let path = dir.join(INCOMING_PART);
-        remove_database(&path)?;
-        let file =
-            OpenOptions::new().write(true).create_new(true).open(&path).map_err(StorageError::io("create", &path))?;
-        Ok(Self { snapshot, dir: dir.to_owned(), file, offset: 0 })
-    }
-
-    /// Which copy.
-    pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
-    }
-
-    /// Where to go on.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Whether all of it is here.
-    pub fn is_whole(&self) -> bool {
-        self.offset >= self.snapshot.bytes
-    }
-
-    /// Adds what comes next. What does not come next, or is too much, is dropped: it was asked for twice. Returns whether it
-    /// was taken.
-    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<bool, StorageError> {
-        let end = offset + bytes.len() as u64;
-        if offset != self.offset || bytes.is_empty() || end > self.snapshot.bytes {
-            return Ok(false);
-        }
-        self.file.write_all(bytes).map_err(StorageError::io("write", self.dir.join(INCOMING_PART)))?;
-        self.offset = end;
-        Ok(true)
-    }
-
-    /// Checks the whole, makes it the state of `me`, and puts it, synced, where [`super::install`] leads to.
-    pub fn finish(self, me: Member, cluster: &str) -> Result<Snapshot, StorageError> {
-        let Self { snapshot, dir, file, .. } = self;
-        let (part, path) = (dir.join(INCOMING_PART), dir.join(INCOMING));
-        drop(file);
-        if checksum(&part)? != (snapshot.bytes, snapshot.checksum) {
-            return Err(StorageError::BadCopy("its checksum differs"));
-        }
-        take_over(&part, me, cluster, &snapshot.base)?;
-        File::open(&part).and_then(|file| file.sync_all()).map_err(StorageError::io("sync", &part))?;
-        fs::rename(&part, &path).map_err(StorageError::io("rename", &part))?;
-        sync_dir(&dir)?;
-        Ok(snapshot)
-    }
-}
-
-/// Checks a copy's own word against what was offered, and makes it this replica's.
-fn take_over(path: &Path, me: Member, cluster: &str, base: &Base) -> Result<(), StorageError> {
-    let copy = Connection::open(path)?;
-    let _: String = copy.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
-    copy.execute_batch("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")?;
-    if state::position(&copy, Some(cluster))? != (base.index, base.digest) {
-        return Err(StorageError::BadCopy("it is not the state after the entry that it was offered for"));
-    }
-    state::adopt(&copy, me)?;
-    copy.execute_batch("COMMIT")?;
-    copy.close().map_err(|(_, error)| error)?;
-    Ok(())
+    Ok(found)
 }
 
 /// At a start, before the state is opened: finishes an installation that the log has begun, and removes what belongs to
 /// none.
 pub(super) fn tidy(dir: &Path, base: &Base) -> Result<(), StorageError> {
-    for name in [OUTGOING_PART, INCOMING_PART] {
-        remove_database(&dir.join(name))?;
-    }
+    remove_database(&dir.join(OUTGOING_PART))?;
     remove(&dir.join(OUTGOING))?;
     let incoming = dir.join(INCOMING);
+    if !Incoming::is_half_there(dir) || incoming.exists() {
+        Incoming::discard(dir)?;
+    }
     if !incoming.exists() {
         return Ok(());
     }
@@ -224,7 +172,7 @@ fn position_of(path: &Path) -> Result<(Index, u64), StorageError> {
 }
 
 /// Length and checksum.
-fn checksum(path: &Path) -> Result<(u64, u64), StorageError> {
+pub(super) fn checksum(path: &Path) -> Result<(u64, u64), StorageError> {
     let fail = |error| StorageError::io("read", path)(error);
     let mut file = File::open(path).map_err(fail)?;
     let mut hasher = Xxh3::new();
@@ -238,6 +186,14 @@ fn checksum(path: &Path) -> Result<(u64, u64), StorageError> {
             }
         }
     }
+}
+
+/// Refuses what would fill the disk: the log needs it more.
+fn require_room(dir: &Path, bytes: u64) -> Result<(), StorageError> {
+    let there = rustix::fs::statvfs(dir).map_err(|error| StorageError::io("look at", dir)(error.into()))?;
+    let free = there.f_bavail.saturating_mul(there.f_frsize);
+    let needed = bytes.saturating_add(ROOM_SPARED);
+    if free < needed { Err(StorageError::NoRoom { needed: needed >> 20, free: free >> 20 }) } else { Ok(()) }
 }
 
 fn beside(path: &Path, end: &str) -> PathBuf {

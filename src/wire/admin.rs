@@ -4,7 +4,7 @@
 //! caller:  admin|1|plainsong|<nonce>
 //! member:  admin|1|plainsong|<nonce>|<proof>
 //! caller:  proof|<proof>
-//! caller:  join|6.a0|6 127.0.0.1:5006 127.0.0.1:7006       or  remove|3, or  book
+//! caller:  join|6.a0|6 127.0.0.1:5006 127.0.0.1:7006       or  remove|3, or  found, or  book
 //! member:  noted                                          or  done|41, later, no|…
 //! member:  book|<cluster>|<entry>|<how many>               where everybody is, and which entry says so
 //! member:  1 127.0.0.1:5001 127.0.0.1:7001
@@ -61,6 +61,8 @@ pub fn proof(secret: &str, side: Side, caller: &Greeting, member: &Greeting) -> 
 pub enum Question {
     /// Only for the address book.
     Book,
+    /// To found the cluster with those who are there.
+    Found,
     /// For a change.
     Change(Change),
 }
@@ -70,13 +72,18 @@ impl Question {
     pub fn print(&self) -> String {
         match self {
             Self::Book => "book".to_owned(),
+            Self::Found => "found".to_owned(),
             Self::Change(change) => change_text(change),
         }
     }
 
     /// What [`Question::print`] printed.
     pub fn parse(line: &str) -> Option<Self> {
-        if line == "book" { Some(Self::Book) } else { parse_change(line).map(Self::Change) }
+        match line {
+            "book" => Some(Self::Book),
+            "found" => Some(Self::Found),
+            change => parse_change(change).map(Self::Change),
+        }
     }
 }
 
@@ -128,7 +135,7 @@ mod tests {
         assert_eq!(Greeting::parse(&greeting.print()), Ok((greeting.clone(), None)));
         let proven = format!("{}|0af3", greeting.print());
         assert_eq!(Greeting::parse(&proven), Ok((greeting, Some("0af3"))));
-        for question in [Question::Book, Question::Change(Change::Remove(ReplicaId(3)))] {
+        for question in [Question::Book, Question::Found, Question::Change(Change::Remove(ReplicaId(3)))] {
             assert_eq!(Question::parse(&question.print()), Some(question));
         }
         let address = Address { id: ReplicaId(1), clients: "h:1".into(), replicas: "[::1]:2".into() };

@@ -46,6 +46,12 @@ pub fn verdict_text(verdict: Verdict) -> String {
             Refusal::Removed => "no|removed".to_owned(),
             Refusal::Unknown(id) => format!("no|unknown|{id}"),
             Refusal::NoAddress(id) => format!("no|nowhere|{id}"),
+            Refusal::Founded => "no|founded".to_owned(),
+            Refusal::FoundingUnderWay => "no|founding".to_owned(),
+            Refusal::NotBlank(id) => format!("no|notblank|{id}"),
+            Refusal::OtherBook(id) => format!("no|book|{id}"),
+            Refusal::AskLower(id) => format!("no|ask|{id}"),
+            Refusal::TooFewToFound { here, needed } => format!("no|few|{here}|{needed}"),
             Refusal::LastVoter => "no|last".to_owned(),
             Refusal::WouldLoseQuorum { voters, alive, needed } => format!("no|quorum|{voters}|{alive}|{needed}"),
         },
@@ -65,6 +71,14 @@ pub fn parse_verdict(text: &str) -> Option<Verdict> {
         ["no", "removed"] => Verdict::Refused(Refusal::Removed),
         ["no", "unknown", id] => Verdict::Refused(Refusal::Unknown(replica(id)?)),
         ["no", "nowhere", id] => Verdict::Refused(Refusal::NoAddress(replica(id)?)),
+        ["no", "founded"] => Verdict::Refused(Refusal::Founded),
+        ["no", "founding"] => Verdict::Refused(Refusal::FoundingUnderWay),
+        ["no", "notblank", id] => Verdict::Refused(Refusal::NotBlank(replica(id)?)),
+        ["no", "book", id] => Verdict::Refused(Refusal::OtherBook(replica(id)?)),
+        ["no", "ask", id] => Verdict::Refused(Refusal::AskLower(replica(id)?)),
+        ["no", "few", here, needed] => {
+            Verdict::Refused(Refusal::TooFewToFound { here: small(here)?, needed: small(needed)? })
+        }
         ["no", "last"] => Verdict::Refused(Refusal::LastVoter),
         ["no", "quorum", voters, alive, needed] => Verdict::Refused(Refusal::WouldLoseQuorum {
             voters: small(voters)?,
@@ -114,6 +128,12 @@ mod tests {
             Refusal::Removed,
             Refusal::Unknown(id),
             Refusal::NoAddress(id),
+            Refusal::Founded,
+            Refusal::FoundingUnderWay,
+            Refusal::NotBlank(id),
+            Refusal::OtherBook(id),
+            Refusal::AskLower(id),
+            Refusal::TooFewToFound { here: 2, needed: 3 },
             Refusal::LastVoter,
             Refusal::WouldLoseQuorum { voters: 4, alive: 2, needed: 3 },
         ];

@@ -3,6 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use plainsong::drill::{Cluster, wait_until};
+use plainsong::storage::LogReader;
 use rusqlite::Connection;
 
 use crate::harness::{PATIENCE, binary, last_follower, three, together};
@@ -129,4 +130,77 @@ fn a_recovered_replica_serves_alone_refuses_who_is_left_behind_and_fills_who_com
     cluster.terminate(1).expect("it ran");
     let (mut ann, _) = Person::back(&cluster, 3, "ann");
     ann.sends("ann", "without the first");
+}
+
+/// 1. A backup is made while a crowd writes. 2. All three disks are lost. 3. The backup becomes the cluster.
+#[test]
+fn out_of_one_backup_a_cluster_comes_back_with_all_that_was_acknowledged_before() {
+    let _turn = together();
+    let mut cluster = three();
+    let mut ann = Person::new(&cluster, 1, "ann");
+    let leader = cluster.await_leader().expect("a leader");
+    let source = last_follower(&cluster, leader).to_string();
+    for n in 0..200 {
+        ann.sends("ann", &format!("message {n}"));
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let to = folder.path().join("monday").display().to_string();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let mut bob = Person::new(&cluster, 2, "bob");
+        let stop = &stop;
+        scope.spawn(move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                bob.sends("bob", "meanwhile");
+            }
+        });
+        let said = says(&cluster, 0, &["backup", "-i", &source, "--to", &to]);
+        assert!(said.contains("entries up to") && !said.contains("does not serve"), "{said}");
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(says(&cluster, 0, &["verify", &to]).contains("what the log gives"));
+    cluster.kill_all(&[1, 2, 3]).expect("they ran");
+    for id in [1, 2, 3] {
+        std::fs::remove_dir_all(cluster.data_dir(id)).expect("a lost disk");
+    }
+    assert!(says(&cluster, 0, &["restore", "--from", &to, "-i", "1"]).contains("recover --force -i 1"));
+    assert!(says(&cluster, 74, &["restore", "--from", &to, "-i", "1"]).contains("there already"));
+    says(&cluster, 0, &["recover", "--force", "-i", "1", "--yes"]);
+    for id in [1, 2, 3] {
+        cluster.restart(id).expect("it starts");
+    }
+    cluster.await_whole().expect("all are filled, and vote");
+    Person::back(&cluster, 3, "ann");
+    let log = says(&cluster, 0, &["log", "-i", "3"]);
+    assert!((0..200).all(|n| log.contains(&format!("|message {n}\n"))), "all that was acknowledged before");
+    cluster.terminate(3).expect("it ran");
+    assert!(says(&cluster, 0, &["verify", "-i", "3"]).contains("what the log gives"));
+}
+
+/// A backup that is put back beside the others is nobody's past: it is a new member, and is filled like a blank one.
+#[test]
+fn a_restored_replica_does_not_speak_for_the_one_that_was_backed_up() {
+    let _turn = together();
+    let mut cluster = three();
+    let mut ann = Person::new(&cluster, 1, "ann");
+    ann.sends("ann", "before");
+    cluster.await_whole().expect("all have it");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let to = folder.path().join("monday").display().to_string();
+    says(&cluster, 0, &["backup", "-i", "3", "--to", &to]);
+    ann.sends("ann", "after");
+    cluster.await_whole().expect("all have it");
+    cluster.kill(3).expect("it ran");
+    let old = LogReader::open(&cluster.data_dir(3)).expect("opens").owner().expect("an owner").member;
+    std::fs::remove_dir_all(cluster.data_dir(3)).expect("a lost disk");
+    says(&cluster, 0, &["restore", "--from", &to, "-i", "3"]);
+    cluster.restart(3).expect("it starts");
+    let filled = || says(&cluster, 0, &["log", "-i", "3"]).contains("|after\n").then_some(());
+    wait_until("it is filled", PATIENCE, filled).expect("by the others");
+    let removed = wait_until("the old one is removed", PATIENCE, || {
+        let voters = says(&cluster, 0, &["log", "-i", "1", "--kind", "voters"]);
+        voters.contains(&old.to_string()).then_some(())
+    });
+    removed.expect("by an entry");
+    cluster.await_whole().expect("the new one votes");
 }

@@ -1,8 +1,8 @@
 //! A cluster is founded once, by all of its replicas, in whatever order they start.
 
-use plainsong::drill::{Cluster, ClusterOptions};
+use plainsong::drill::{Cluster, ClusterOptions, wait_until};
 
-use crate::harness::{binary, together};
+use crate::harness::{PATIENCE, binary, together};
 use crate::person::{Person, matches};
 
 fn found_in(order: [u16; 5]) -> Cluster {
@@ -42,4 +42,39 @@ fn five_replicas_found_one_cluster_in_any_order() {
         cluster.await_leader().expect("three of five elect a leader");
         Person::back(&cluster, order[4], "first");
     }
+}
+
+/// One of three will not come for a while. Its operator says so; it joins later.
+#[test]
+fn two_of_three_found_when_they_are_told_to_and_one_does_not() {
+    let _turn = together();
+    let options = ClusterOptions { replicas: 3, ..ClusterOptions::default() };
+    let mut cluster = Cluster::prepare(binary(), &options).expect("prepared");
+    let found = |cluster: &Cluster, words: &[&str]| {
+        let mut command = std::process::Command::new(binary());
+        command.arg("found").args(words).arg("--config").arg(cluster.config());
+        let output = command.stdin(std::process::Stdio::null()).output().expect("the binary runs");
+        (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    assert_eq!(found(&cluster, &["--yes"]).0, Some(69), "nobody is there");
+    cluster.restart(2).expect("it starts");
+    let (code, said) = found(&cluster, &["--yes"]);
+    assert!(code == Some(1) && said.contains("2 are needed"), "{said}");
+    cluster.restart(3).expect("it starts");
+    assert_eq!(found(&cluster, &[]).0, Some(1), "nobody said yes");
+    let founded = wait_until("the two are linked", PATIENCE, || {
+        let (code, said) = found(&cluster, &["--yes"]);
+        (code == Some(0)).then_some(said)
+    })
+    .expect("they found it");
+    assert!(founded.contains("missing: 1") && founded.contains("server -i 1 --join"), "{founded}");
+    cluster.await_leader().expect("two of two lead");
+    let mut person = Person::new(&cluster, 3, "first");
+    assert!(matches("ok|sent|first|*", &person.asks("5|first|hello")));
+    let (code, said) = found(&cluster, &["--yes"]);
+    assert!(code == Some(1) && said.contains("is founded"), "{said}");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use plainsong::drill::{Cluster, ClusterOptions, Msg, wait_until};
 use plainsong::storage::LogReader;
 
-use crate::harness::{PATIENCE, last_follower, start, together};
+use crate::harness::{PATIENCE, binary, last_follower, start, together};
 use crate::person::Person;
 
 /// More than `keep_entries`, so that something is cut, and what follows is more than that again.
@@ -81,6 +82,9 @@ fn a_replica_that_was_away_for_longer_than_the_log_reaches_comes_back_with_every
     fs::remove_dir_all(cluster.data_dir(away)).expect("it had a directory");
     cluster.restart(away).expect("it starts blank");
     cluster.await_whole().expect("it votes again");
+    // Of a wiped replica the others may still show what it was: it knows itself when it votes.
+    let votes = || (cluster.status(away).ok()?.replica(away)?.role == "follower").then_some(());
+    wait_until("it knows that it votes", PATIENCE, votes).expect("an entry says so");
     is_whole_at(&cluster, away, 100 + MESSAGES);
 
     // What it holds counts: with another one gone, it is half of what is left.
@@ -110,4 +114,56 @@ fn a_lost_state_beside_a_cut_log_is_filled_from_the_others() {
     cluster.restart(victim).expect("it starts");
     cluster.await_whole().expect("it votes again");
     is_whole_at(&cluster, victim, MESSAGES);
+}
+
+fn says(cluster: &Cluster, words: &[&str]) -> String {
+    let command =
+        Command::new(binary()).args(words).arg("--config").arg(cluster.config()).stdin(Stdio::null()).output();
+    let output = command.expect("the binary runs");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{words:?}: {said}");
+    said
+}
+
+/// A replica cuts its log while it is written, and is killed again and again: archive and log together are all that there ever
+/// was. An archive that cannot be written stops the cutting, and nothing else.
+#[test]
+fn what_is_cut_away_is_archived_first_and_read_as_a_part_of_the_log() {
+    let _turn = together();
+    let kept = "log: { keep_entries: 1000, archive: old }".to_owned();
+    let mut cluster = start(&ClusterOptions { replicas: 3, extra: kept });
+    let leader = cluster.await_leader().expect("a leader");
+    let victim = last_follower(&cluster, leader);
+    let mut ann = Person::new(&cluster, leader, "ann");
+    ann.expect("9|0", "ok|ack|0");
+    let mut bob = Person::new(&cluster, leader, "bob");
+    for round in 0..4 {
+        send(&mut bob, round * MESSAGES, MESSAGES);
+        cluster.kill(victim).expect("it ran");
+        cluster.restart(victim).expect("it starts");
+    }
+    cluster.await_whole().expect("all is well");
+    send(&mut bob, 4 * MESSAGES, MESSAGES);
+    await_cut(&cluster, &[victim, leader], 1_000);
+    cluster.await_whole().expect("all have applied all");
+    for id in [victim, leader] {
+        let id = id.to_string();
+        let verified = says(&cluster, &["verify", "-i", &id]);
+        assert!(verified.contains("archive") && verified.contains("what the log gives"), "{verified}");
+        let log = says(&cluster, &["log", "-i", &id, "--kind", "send"]);
+        let sent: Vec<&str> = log.lines().filter_map(|line| line.rsplit_once("|ann|").map(|(_, text)| text)).collect();
+        assert_eq!(sent, (0..5 * MESSAGES).map(|n| format!("message {n}")).collect::<Vec<_>>());
+    }
+    let folder = cluster.dir().join("old").join(victim.to_string());
+    fs::remove_dir_all(&folder).expect("it is there");
+    fs::write(&folder, "in its way").expect("written");
+    let before = base(&cluster, victim);
+    send(&mut bob, 5 * MESSAGES, 2 * MESSAGES);
+    wait_until("it says so", PATIENCE, || {
+        let told = fs::read_to_string(cluster.log_file(victim)).unwrap_or_default();
+        told.contains("the log is not cut, and grows").then_some(())
+    })
+    .expect("a warning with its name");
+    assert_eq!(base(&cluster, victim), before);
+    cluster.await_whole().expect("it takes part");
 }

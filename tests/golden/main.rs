@@ -19,6 +19,7 @@
 //! crash 1, start 1     what the disk had not answered is gone
 //! wipe 1               crash, and a new disk   copy 1, restore 1   keep a copy of the disk; crash, and put it back
 //! recover 1            crashed: founded anew, as the only voter of another cluster
+//! found 1              it is told to found with those that it is linked to
 //! new 4                a machine with an empty disk, started with `--join`
 //! join 4 2             it asks 2 to be let in      join 4 2 at h9   … at another address
 //! remove 3 2           2 is asked to have 3 removed

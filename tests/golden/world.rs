@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use plainsong::consensus::{
     Address, Batch, Boot, Change, ClusterId, Duty, Frame, Incarnation, Index, Input, Mark, Member, Node, ReplicaId,
-    Role, Run, Settings, Snapshot, refound,
+    Role, Run, Settings, Snapshot, Verdict, refound,
 };
 
 use super::disk::Disk;
@@ -88,6 +88,14 @@ impl World {
             }
             ["remove", a, contact] => {
                 self.step(id(contact), Input::Change(u64::from(id(a).0), Change::Remove(id(a))));
+            }
+            ["found", a] => {
+                let verdict = self.replica(id(a)).node.as_ref().expect("it runs").may_found();
+                self.said.push(match verdict {
+                    Verdict::Refused(why) => format!("{a} refuses: {why}"),
+                    _ => format!("{a} founds with those who are here"),
+                });
+                self.step(id(a), Input::Found);
             }
             ["deliver", "all"] => self.deliver_all(),
             ["deliver", a, b] => self.deliver(id(a), id(b)),

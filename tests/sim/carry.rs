@@ -33,6 +33,7 @@ impl World {
             }
             Out::Standing(standing) => self.judge.stands(&self.hosts, host, standing),
             Out::GatherMarks => self.after(MARK_GATHER, Event::Post { host, life, mail: Box::new(Mail::ProposeMarks) }),
+            Out::EndRemoved => self.is_removed(host),
             Out::EndRestored => {
                 let me = self.hosts[host].disk.me;
                 self.judge.ledger.told_to_start_anew(me);

@@ -33,6 +33,7 @@ impl World {
             }
             CourierJob::Fetch(from, snapshot) => self.fetch(host, life, from, snapshot),
             CourierJob::Write(from, chunk) => self.write_piece(host, life, from, &chunk),
+            CourierJob::Forget => self.hosts[host].incoming = None,
         }
     }
 
@@ -97,7 +98,8 @@ impl World {
         }
         self.crash(host);
         let dies = self.rng.u8(..) < 40;
-        if !dies {
+        let is_here = self.hosts[host].incoming.as_ref() == Some(snapshot);
+        if !dies && is_here {
             let begins = self.hosts[host].disk.begin_behind(snapshot);
             self.note(|| format!("host {host} installs the state after {}: {begins}", snapshot.base.index));
         }

@@ -340,6 +340,9 @@ impl World {
                 self.start(host);
             }
         }
+        for replica in self.hosts.iter_mut().filter_map(|host| host.replica.as_mut()) {
+            replica.keep_everybody();
+        }
         self.note(|| "all is healed".to_owned());
     }
 }

@@ -9,6 +9,7 @@ use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, Node, Re
 use plainsong::machine::{self, MachineStorage, MapMachine};
 
 use super::disk::Disk;
+use super::members::address;
 use super::people::is_a_persons;
 use super::replica::{Mail, Replica};
 use super::stores::Stores;
@@ -30,6 +31,8 @@ pub struct Host {
     pub fetching: Option<(ReplicaId, Snapshot, u64)>,
     /// The copy that it has fetched, whole and synced.
     pub incoming: Option<Snapshot>,
+    /// It is started with `--join`.
+    pub joins: bool,
     /// The limits in this host's config file. No two need have the same: whose are in force follows from who leads.
     pub quota: Quota,
     pub replica: Option<Box<Replica>>,
@@ -62,6 +65,7 @@ impl Host {
             outgoing: None,
             fetching: None,
             incoming: None,
+            joins: false,
             replica: None,
             stores: Stores::default(),
             life: 0,
@@ -116,9 +120,13 @@ impl World {
         let settings = Settings {
             run,
             ids: (0..self.style.hosts).map(id).collect(),
-            addresses: Vec::new(),
+            addresses: if self.style.changes {
+                (0..self.style.hosts).map(|host| address(id(host))).collect()
+            } else {
+                Vec::new()
+            },
             book: 7,
-            joins: false,
+            joins: self.hosts[host].joins,
             fresh_cluster: ClusterId(self.rng.u64(1..)),
         };
         let ids = settings.ids.clone();
@@ -126,6 +134,7 @@ impl World {
         let mut replica = Replica::new(node, run, ids, self.instant());
         replica.quota = self.hosts[host].quota;
         replica.keeper = Keeper::new(self.style.keep);
+        replica.calm = self.calm;
         let there = &mut self.hosts[host];
         there.life += 1;
         there.dies_after = None;
@@ -140,6 +149,9 @@ impl World {
         self.judge.turned(&self.hosts, host, base);
         let (tick, sweep) = (self.rng.u64(0..PULSE), self.rng.u64(0..SWEEP));
         self.after(tick, Event::Tick { host, life });
+        if self.hosts[host].joins {
+            self.after(MS, Event::AskToJoin { host, life });
+        }
         self.after(sweep, Event::Sweep { host, life });
         for wire in self.net.wires_of(host).into_iter().filter(|w| w.high == host) {
             self.after(0, Event::Dial { host, life, wire });
@@ -169,7 +181,11 @@ impl World {
         }
         self.save_state(host, stores.state.applied());
         let there = &mut self.hosts[host];
-        (there.outgoing, there.fetching) = (None, None);
+        there.outgoing = None;
+        // What was synced of a copy is gone on with.
+        if let Some((.., offset)) = &mut there.fetching {
+            *offset = self.rng.u64(0..=*offset);
+        }
         let life = there.life;
         there.life += 1;
         there.disturbed = self.now;
@@ -210,7 +226,7 @@ impl World {
         self.judge.ledger.forgetful.insert(there.disk.me);
         there.disk = Disk::blank(member(host, incarnation));
         there.saved = MapMachine::new();
-        there.incoming = None;
+        (there.incoming, there.fetching) = (None, None);
     }
 
     // --- turns ---------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ mod faults;
 mod heart;
 mod hosts;
 pub mod hunt;
+pub mod members;
 mod net;
 mod past;
 mod people;

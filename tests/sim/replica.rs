@@ -13,9 +13,10 @@ use plainsong::actors::courier::{CourierJob, FromCourier};
 use plainsong::actors::election::timers::Timers;
 use plainsong::actors::internal::{FromElection, FromLog};
 use plainsong::actors::messages::{Ask, News, SessionId, Slot};
+use plainsong::actors::replicator::admin::Admin;
 use plainsong::actors::replicator::clocks::Clocks;
 use plainsong::actors::replicator::expiry::Expiry;
-use plainsong::actors::replicator::keeper::{Keeper, Step};
+use plainsong::actors::replicator::keeper::{Keeper, Log, Step};
 use plainsong::actors::replicator::presence::Online;
 use plainsong::actors::replicator::requests::Requests;
 use plainsong::actors::replicator::storing::Storing;
@@ -23,7 +24,7 @@ use plainsong::actors::replicator::view::View;
 use plainsong::actors::store::{LogJob, StateJob, StateNews};
 use plainsong::consensus::founding::Introduction;
 use plainsong::consensus::{
-    Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term,
+    Change, Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term,
 };
 use plainsong::machine;
 use plainsong::machine::audit::Verdict;
@@ -59,6 +60,7 @@ pub enum Mail {
     ProposeMarks,
     Sweep,
     HandOver,
+    Change(Change),
 }
 
 /// Requests, printable: when they arrived is a real clock's time, and differs from run to run.
@@ -120,6 +122,7 @@ pub enum Out {
     Standing(Standing),
     GatherMarks,
     EndRestored,
+    EndRemoved,
 }
 
 /// See the module's header.
@@ -146,6 +149,8 @@ pub struct Replica {
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
     pub storing: Storing,
     pub keeper: Keeper,
+    pub admin: Admin,
+    pub calm: bool,
     pub handed: Index,
     sent_to: Option<(Term, ReplicaId)>,
     heard_leader: bool,
@@ -187,6 +192,8 @@ impl Replica {
             to_peers: BTreeMap::new(),
             storing: Storing::default(),
             keeper: Keeper::default(),
+            admin: Admin::default(),
+            calm: false,
             sent_to: None,
             heard_leader: false,
             told_heard: None,
@@ -247,9 +254,11 @@ impl Replica {
                 self.refuse_expired();
                 self.tell_clock();
                 self.expire();
+                self.admin.expire(self.now, plainsong::wire::admin::Places::default);
                 self.keep_log();
             }
             Mail::HandOver => self.step(Input::HandOver),
+            Mail::Change(change) => self.change_wanted(change),
         }
     }
 
@@ -261,6 +270,7 @@ impl Replica {
         loop {
             self.send_writes();
             self.ask_reads();
+            self.ask_changes();
             let duties = self.node.duties();
             if duties.is_empty() {
                 break;
@@ -293,6 +303,7 @@ impl Replica {
             self.sent_to = Some((term, leader));
             self.origin.send_again();
             self.requests.ask_again();
+            self.admin.ask_again(self.now);
         }
         while self.origin.bytes() < ORIGIN_BYTES_MAX {
             let n = self.origin.next();
@@ -392,7 +403,11 @@ impl Replica {
                     let agree = verdicts.iter().all(|verdict| *verdict == Verdict::Agrees);
                     ensure!(SameState, agree, "{} finds {verdicts:?}", self.me);
                 }
-                PeerLine::Removed(..) => {}
+                PeerLine::Removed(member, run) => {
+                    if (member, run) == (self.me, self.run) {
+                        self.dismissed();
+                    }
+                }
                 PeerLine::Restored(member, run) => {
                     if (member, run) == (self.me, self.run) {
                         self.out.push(Out::EndRestored);
@@ -417,17 +432,30 @@ impl Replica {
 
     fn courier_says(&mut self, news: FromCourier) {
         match news {
-            FromCourier::Made(snapshot) => self.step(Input::SnapshotMade(snapshot)),
-            FromCourier::Piece(to, chunk) => self.say(to, PeerLine::Chunk(chunk)),
+            FromCourier::Made(snapshot) => {
+                self.keeper.lend(snapshot.base.index, self.now);
+                self.step(Input::SnapshotMade(snapshot));
+            }
+            FromCourier::Piece(to, chunk) => {
+                self.keeper.asked(self.now);
+                self.say(to, PeerLine::Chunk(chunk));
+            }
             FromCourier::Ask(from, asks) => asks.into_iter().for_each(|ask| self.say(from, PeerLine::Fetch(ask))),
+            FromCourier::Fetched(snapshot) if !self.node.wants(&snapshot) => {
+                self.out.push(Out::Courier(CourierJob::Forget));
+            }
             FromCourier::Fetched(snapshot) => self.step(Input::SnapshotFetched(snapshot)),
         }
     }
 
     fn keep_log(&mut self) {
-        match self.keeper.next(self.node.last(), self.node.applied(), self.now) {
+        let node = &self.node;
+        let (base, last) = (node.log().base(), node.last());
+        let log = Log { base, last, applied: node.applied(), followed: node.slowest_followed() };
+        match self.keeper.next(log, self.now) {
             None => {}
             Some(Step::Sync) => self.out.push(Out::State(StateJob::Sync)),
+            Some(Step::Archive(mark)) => self.keeper.archived(mark),
             Some(Step::Cut(mark)) => self.step(Input::Cut(mark)),
         }
     }
@@ -462,7 +490,10 @@ impl Replica {
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),
                 Duty::StandSoon => self.timers.stand_soon(self.now),
-                Duty::Founded(_) | Duty::ChangeAnswered(..) | Duty::Dismissed | Duty::RefuseRemoved(..) => {}
+                Duty::Founded(_) => {}
+                Duty::ChangeAnswered(number, verdict) => self.change_answered(number, verdict),
+                Duty::Dismissed => self.dismissed(),
+                Duty::RefuseRemoved(member, run) => self.say(member.id, PeerLine::Removed(member, run)),
                 Duty::Voters(membership) => self.view.voters(&membership.voters),
                 Duty::RefuseRestored(member, run) => self.say(member.id, PeerLine::Restored(member, run)),
             }

@@ -105,6 +105,7 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
 fn rest(world: &mut World) {
     let deadline = world.now + REST_MAX;
     while let Some(unrest) = world.unrest() {
+        world.strangers_join();
         ensure!(Serves, world.now < deadline, "no rest {} ms after the last fault: {unrest}", REST_MAX / MS);
         world.run_until(world.now + 20 * MS);
     }

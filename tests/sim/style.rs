@@ -40,6 +40,8 @@ pub struct Style {
     pub clock_off: i64,
     /// How much of their logs the hosts keep.
     pub keep: Keep,
+    /// Replicas are removed, and join.
+    pub changes: bool,
 }
 
 impl Style {
@@ -68,6 +70,7 @@ impl Style {
             long_outage: rng.u8(..) < 3,
             clock_off: 0,
             keep: keep(&mut rng.clone()),
+            changes: false,
         }
     }
 
@@ -89,6 +92,7 @@ impl Style {
             long_outage: false,
             clock_off: 0,
             keep: Keep::default(),
+            changes: false,
         }
     }
 }
@@ -96,7 +100,8 @@ impl Style {
 /// Decided by numbers that stay the next ones: worlds in which no log is cut are what they were before.
 fn keep(rng: &mut Rng) -> Keep {
     let entries = rng.bool().then(|| rng.u64(1..120));
-    Keep { entries, time: None, margin: rng.u64(0..20) }
+    let margin = rng.u64(0..20);
+    Keep { entries, time: None, margin, archived: if rng.bool() { 0 } else { rng.u64(1..40) } }
 }
 
 fn fsync(rng: &mut Rng) -> Range<Time> {

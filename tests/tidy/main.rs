@@ -56,6 +56,7 @@ const MAY_SLEEP: &[(&str, &str)] = &[
     ("src/actors/session/writer.rs", "the kernel tells nobody when a peer has acknowledged bytes"),
     ("src/actors/store.rs", "a full disk tells nobody when it has room again"),
     ("tests/e2e/limits.rs", "wrong logins come at a rate, which is what the test is about"),
+    ("src/cli/found.rs", "that a founding is done is told to nobody who is not a replica: it asks again"),
     ("src/cli/bench/sender.rs", "the pause after a round of replicas of which none answers"),
     ("src/cli/supervised.rs", "an orphan's deadline: the event it waits for ends the process"),
     (

@@ -109,6 +109,14 @@ impl Handler<Asked> for Replicator {
                 // Who asked may be gone.
                 let _ = asked.answer.send(Answer { verdict: Verdict::Done(at), places });
             }
+            Question::Found => {
+                let verdict = self.node.may_found();
+                if verdict == Verdict::Noted {
+                    log::warn!("the cluster is to be founded without whoever is missing, as its operator says");
+                    self.step(Input::Found);
+                }
+                let _ = asked.answer.send(Answer { verdict, places: places(&self.node, &self.settings) });
+            }
             Question::Change(change) => self.admin.open(change, asked.answer, Instant::now()),
         }
         self.stir(ctx);

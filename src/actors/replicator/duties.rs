@@ -35,6 +35,8 @@ impl Replicator {
                 Duty::Send(to, frame) => self.say(to, PeerLine::Frame(frame)),
                 Duty::Pulse(to, frame) => self.pulse(to, frame),
                 Duty::MakeSnapshot(at_least) => self.tell_courier(CourierJob::Make(at_least)),
+                // While the sessions end, the one that is to be installed must stay.
+                Duty::Fetch(..) if self.install.is_some() => {}
                 Duty::Fetch(from, snapshot) => self.tell_courier(CourierJob::Fetch(from, snapshot)),
                 Duty::Install(snapshot) => self.install(snapshot),
                 Duty::ReadReady(number, index) => self.requests.confirm(number, index),

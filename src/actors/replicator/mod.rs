@@ -41,7 +41,7 @@ use super::internal::{
 use super::messages::{SessionId, Slot};
 use super::peer::Peers;
 use super::store::{LogJob, StateAccess, StateNews};
-use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Snapshot, Term};
+use crate::consensus::{Boot, Frame, Input, Mark, Member, Node, Origin, ReplicaId, Role, Snapshot, Term};
 use crate::machine;
 use crate::wire::admin::Places;
 use crate::wire::{PeerLine, Presence};
@@ -108,6 +108,8 @@ pub struct Outlets {
     pub state: StateAccess,
     /// The courier's thread.
     pub courier: std::sync::mpsc::Sender<CourierJob>,
+    /// The archivist's thread, if what is cut away is archived.
+    pub archivist: Option<std::sync::mpsc::Sender<Mark>>,
     /// One link a replica.
     pub peers: Peers,
     /// The pulse links.

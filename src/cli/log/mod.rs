@@ -24,10 +24,10 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::output;
-use super::tool::{Source, ToolError};
+use super::tool::{ArchiveArg, Source, ToolError};
 use crate::consensus::{Entry, Index, Term};
 use crate::machine::body;
-use crate::storage::LogReader;
+use crate::storage::History;
 use filter::Filter;
 
 /// What is read, and so held in memory, at a time.
@@ -43,6 +43,9 @@ pub struct LogArgs {
     /// Whose log.
     #[command(flatten)]
     pub source: Source,
+    /// And what was cut away from it.
+    #[command(flatten)]
+    pub archive: ArchiveArg,
     /// Which entries.
     #[command(flatten)]
     pub filter: Filter,
@@ -57,14 +60,15 @@ pub struct LogArgs {
 /// Prints the log. A reader that goes away has what it wanted.
 pub fn run(args: &LogArgs, config: &Path) -> Result<(), ToolError> {
     let dir = args.source.locate(config)?;
-    match print_log(&dir, args, &mut BufWriter::new(io::stdout().lock())) {
+    let archive = args.archive.locate(&args.source, config)?;
+    let reader = History::open(&dir, archive.as_deref())?;
+    match print_log(reader, args, &mut BufWriter::new(io::stdout().lock())) {
         Err(ToolError::Output(error)) => Ok(output::unless_closed(Err(error))?),
         other => other,
     }
 }
 
-fn print_log(dir: &Path, args: &LogArgs, out: &mut impl Write) -> Result<(), ToolError> {
-    let reader = LogReader::open(dir)?;
+fn print_log(reader: History, args: &LogArgs, out: &mut impl Write) -> Result<(), ToolError> {
     let mut printer = Printer { reader, filter: &args.filter, recent: VecDeque::new(), next: Index(1) };
     printer.begin(args.tail)?;
     match args.tail {
@@ -93,7 +97,7 @@ fn wait_for_more() -> io::Result<bool> {
 }
 
 struct Printer<'a> {
-    reader: LogReader,
+    reader: History,
     filter: &'a Filter,
     /// The newest entries that were looked at.
     recent: VecDeque<(Index, Term)>,
@@ -104,6 +108,10 @@ impl Printer<'_> {
     /// Skips what is certainly not wanted, without reading it.
     fn begin(&mut self, tail: Option<usize>) -> Result<(), ToolError> {
         let (first, last) = (self.reader.first()?, self.reader.last()?);
+        if first > Index(1) && tail.is_none() && self.filter.from.unwrap_or(1) < first.0 && self.filter.since.is_none()
+        {
+            output::tell(&format!("the log begins at entry {first}: what came before was cut away"));
+        }
         let mut next = first.max(Index(self.filter.from.unwrap_or(0)));
         if let Some(since) = self.filter.since {
             next = next.max(self.first_at(since, first, last)?);
@@ -118,8 +126,13 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// The first entry that is not older than a time: times never fall along the log.
+    /// An entry before which all are older than a time: times never fall along the log. In an archive, where to look for one
+    /// entry is to read half a file, it is the first of a file.
     fn first_at(&self, since: Millis, first: Index, last: Index) -> Result<Index, ToolError> {
+        let first = first.max(self.reader.file_before(since.0)?);
+        if first < self.reader.log().first()? {
+            return Ok(first);
+        }
         let (mut low, mut high) = (first.0, last.0 + 1);
         while low < high {
             let middle = low.midpoint(high);
@@ -210,7 +223,7 @@ mod tests {
 
     fn args(dir: &Path) -> LogArgs {
         let source = Source { folder: Some(dir.to_owned()), ..Source::default() };
-        LogArgs { source, filter: Filter::default(), tail: None, follow: false }
+        LogArgs { source, archive: ArchiveArg::default(), filter: Filter::default(), tail: None, follow: false }
     }
 
     fn entry((index, term, body): (u64, u64, Body)) -> Entry {
@@ -226,7 +239,8 @@ mod tests {
 
     fn indexes(args: &LogArgs) -> Vec<u64> {
         let mut text = Vec::new();
-        print_log(args.source.folder.as_ref().expect("named"), args, &mut text).expect("read beside its writer");
+        let dir = args.source.folder.as_ref().expect("named");
+        print_log(History::open(dir, None).expect("opens"), args, &mut text).expect("read beside its writer");
         let text = String::from_utf8(text).expect("text");
         text.lines().map(|line| line.split('|').next().expect("a field").parse().expect("an index")).collect()
     }
@@ -240,7 +254,8 @@ mod tests {
         opened.log.write(&[Batch { append, ..Batch::default() }]).expect("written");
 
         let mut text = Vec::new();
-        print_log(folder.path(), &args(folder.path()), &mut text).expect("read beside its writer");
+        let reader = History::open(folder.path(), None).expect("opens");
+        print_log(reader, &args(folder.path()), &mut text).expect("read beside its writer");
         assert_eq!(
             String::from_utf8_lossy(&text),
             "1|4|2025-11-21T09:30:01.125Z|noop\n\
@@ -267,7 +282,7 @@ mod tests {
     fn what_a_new_leader_replaced_is_printed_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut opened = filled(folder.path(), 5);
-        let (reader, filter) = (LogReader::open(folder.path()).expect("opens"), Filter::default());
+        let (reader, filter) = (History::open(folder.path(), None).expect("opens"), Filter::default());
         let mut printer = Printer { reader, filter: &filter, recent: VecDeque::new(), next: Index(1) };
         let mut seen = Vec::new();
         let mut look = |printer: &mut Printer| {
@@ -292,7 +307,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_log_is_told() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let error = print_log(folder.path(), &args(folder.path()), &mut io::sink()).expect_err("nothing there");
+        let error = run(&args(folder.path()), Path::new("none")).expect_err("nothing there");
         assert_eq!(error.exit(), Exit::NoInput);
         assert!(matches!(error, ToolError::Storage(StorageError::NoLog(_))), "{error}");
     }

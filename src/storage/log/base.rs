@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::meta::{self, FILE, Meta};
 use super::rows;
-use crate::consensus::{Base, FoundingState, Index, Mark, ReplicaId, Snapshot, Term};
+use crate::consensus::{Base, Boot, FoundingState, Index, Mark, Member, ReplicaId, Snapshot, Term};
 use crate::storage::db::{self, Sync};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -71,6 +71,14 @@ pub(in crate::storage) fn begin_behind(
         Ok(changes)
     };
     begin().map_err(|error: StorageError| error.in_file(FILE))
+}
+
+/// Makes a copy of a log that of another member, which has voted for nobody yet, in the caller's transaction.
+pub(in crate::storage) fn make_another(conn: &Connection, member: Member) -> Result<(), StorageError> {
+    let mut meta = meta::load(conn)?.ok_or_else(|| StorageError::corrupt(FILE, "it has no tables"))?;
+    (meta.replica, meta.incarnation, meta.boot) = (member.id, member.incarnation, Boot(0));
+    meta.hard_state.vote = None;
+    meta::save(conn, &meta)
 }
 
 /// Whether the log agrees with the copy at its base, or begins behind it.

@@ -13,7 +13,7 @@ use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
 
 /// The file, in errors.
-pub(super) const FILE: &str = "log.db";
+pub(in crate::storage) const FILE: &str = "log.db";
 
 /// Version of the tables. A program refuses a newer one, and has a migration for each older one.
 const SCHEMA: u64 = 2;

@@ -36,11 +36,12 @@ use crate::storage::db;
 use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
 
-pub(super) use base::begin_behind;
+pub(super) use base::{begin_behind, make_another};
 pub(super) use check::Checker;
+pub(super) use meta::FILE;
 pub(super) use reader::Foot;
 pub use reader::{LogOwner, LogReader, Scrubbed};
-pub(super) use recover::{open, peek};
+pub(super) use recover::{draw_incarnation, open, peek};
 #[doc(hidden)]
 pub use rows::Cells;
 

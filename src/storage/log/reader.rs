@@ -75,11 +75,16 @@ impl LogReader {
         let meta = meta::load(&self.conn).map_err(|error| error.in_file(meta::FILE))?;
         let anew = meta.and_then(|meta| meta.cluster_id);
         // The founding record stays, whatever is cut.
+        Ok(anew.or(self.founded()?))
+    }
+
+    /// The cluster of the founding record, which also one that was founded anew has in its log.
+    pub(in crate::storage) fn founded(&self) -> Result<Option<ClusterId>, StorageError> {
         let first = rows::page(&self.conn, Index(1), Index(1), 0).map_err(|error| error.in_file(meta::FILE))?.pop();
-        Ok(anew.or(first.and_then(|entry| match entry.body {
+        Ok(first.and_then(|entry| match entry.body {
             Body::Founding(record) => Some(record.cluster),
             Body::Noop | Body::Command(_) | Body::Membership(_) => None,
-        })))
+        }))
     }
 
     /// The first entry that is kept at this moment, or would be: 1, until old entries are cut off.

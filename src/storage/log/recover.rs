@@ -82,7 +82,7 @@ fn begin_boot(conn: &mut Connection, dir: &Path, replica: ReplicaId, cluster: &s
     Ok(meta)
 }
 
-fn draw_incarnation() -> Result<Incarnation, StorageError> {
+pub(in crate::storage) fn draw_incarnation() -> Result<Incarnation, StorageError> {
     let drawn = getrandom::u64().map_err(|error| StorageError::Io {
         doing: "draw a random number from",
         path: "the operating system".into(),

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::consensus::{
-    Batch, Body, ClusterId, Entry, Founding, FoundingState, Incarnation, Mark, Membership, Mode, Recovered, ReplicaId,
-    Term,
+    Batch, Body, ClusterId, Entry, Founding, FoundingState, Incarnation, Mark, Member, Membership, Mode, Recovered,
+    ReplicaId, Term,
 };
 use crate::machine::{MachineStorage as _, apply};
 use crate::storage::number::Num;
@@ -317,4 +317,103 @@ fn a_copy_that_is_not_what_was_offered_is_refused() {
     assert!(matches!(lied.finish(member(2), CLUSTER), Err(StorageError::BadCopy(_))));
     assert!(matches!(send(&copy, to.path()).finish(member(2), "chant"), Err(StorageError::OtherState)));
     assert!(!to.path().join(INCOMING).exists());
+}
+
+#[test]
+fn a_copy_is_gone_on_with_after_a_start_from_what_was_synced() {
+    const PIECE: usize = 7_000;
+    let (from, to) = (dir(), dir());
+    let mut source = source(from.path());
+    let copy = Outgoing::make(from.path()).expect("a copy").expect("nothing is cut meanwhile");
+    let begin = |copy: &Outgoing| Incoming::begin(to.path(), copy.snapshot.clone()).expect("it begins");
+    let write = |incoming: &mut Incoming| {
+        let piece = copy.read(incoming.offset(), PIECE).expect("it reads");
+        incoming.write(incoming.offset(), &piece).expect("it is written")
+    };
+    let mut incoming = begin(&copy);
+    assert!(write(&mut incoming) && write(&mut incoming) && write(&mut incoming));
+    drop(incoming);
+    // As a crash of the machine may leave what was not synced, and the word on it.
+    let part = to.path().join(INCOMING_PART);
+    let mut bytes = fs::read(&part).expect("it is there");
+    bytes[2 * PIECE..].fill(0);
+    fs::write(&part, bytes).expect("written");
+    let marks = fs::read_to_string(to.path().join(INCOMING_AS)).expect("it is there");
+    fs::write(to.path().join(INCOMING_AS), format!("{marks}2100")).expect("written");
+    drop(at(to.path(), TARGET));
+
+    let mut incoming = begin(&copy);
+    assert_eq!(incoming.offset(), 2 * PIECE as u64, "two pieces were synced");
+    while !incoming.is_whole() {
+        assert!(write(&mut incoming));
+    }
+    incoming.finish(member(2), CLUSTER).expect("it is whole, and what was offered");
+
+    // Half of one copy is no beginning of another.
+    let mut half = begin(&copy);
+    assert!(write(&mut half) && write(&mut half), "enough to be synced");
+    drop(half);
+    assert_eq!(begin(&copy).offset(), 2 * PIECE as u64);
+    log(&mut source, LAST + 9);
+    apply_to(&mut source.state, LAST + 9);
+    drop(copy);
+    let other = Outgoing::make(from.path()).expect("a copy").expect("nothing is cut meanwhile");
+    assert_eq!(begin(&other).offset(), 0);
+}
+
+#[test]
+fn a_copy_that_came_in_damaged_is_not_gone_on_with() {
+    let (from, to) = (dir(), dir());
+    let _source = source(from.path());
+    let copy = Outgoing::make(from.path()).expect("a copy").expect("nothing is cut meanwhile");
+    let mut incoming = Incoming::begin(to.path(), copy.snapshot.clone()).expect("it begins");
+    let mut piece = copy.read(0, usize::MAX).expect("it reads").to_vec();
+    piece[20_000] ^= 1;
+    assert!(incoming.write(0, &piece).expect("it is written"));
+    assert!(matches!(incoming.finish(member(2), CLUSTER), Err(StorageError::BadCopy(_))));
+    assert!(!Incoming::is_half_there(to.path()) && !to.path().join(INCOMING_PART).exists());
+    assert_eq!(Incoming::begin(to.path(), copy.snapshot.clone()).expect("it begins").offset(), 0);
+}
+
+/// While the sessions end, another copy may come in.
+#[test]
+fn a_log_does_not_begin_behind_a_copy_that_is_not_there() {
+    let (from, to) = (dir(), dir());
+    let mut source = source(from.path());
+    let copy = fetched(&source, from.path(), to.path());
+    log(&mut source, LAST + 9);
+    apply_to(&mut source.state, LAST + 9);
+    let other = Outgoing::make(from.path()).expect("a copy").expect("nothing is cut meanwhile");
+    send(&other, to.path()).finish(member(2), CLUSTER).expect("it is whole");
+    assert!(!install(to.path(), TARGET, CLUSTER, &copy).expect("it looks"));
+    Incoming::discard_whole(to.path()).expect("removed");
+    assert!(!install(to.path(), TARGET, CLUSTER, &other.snapshot).expect("it looks"));
+    let recovered = at(to.path(), TARGET).recovered;
+    assert_eq!(
+        (recovered.base, recovered.last, recovered.applied),
+        (Base::default(), Index(10), Index(5)),
+        "as it was"
+    );
+}
+
+/// On a full disk the room of half a copy is needed at once.
+#[test]
+fn a_copy_that_cannot_be_made_leaves_nothing() {
+    let dir = dir();
+    let mut opened = source(dir.path());
+    let old = fs::read(dir.path().join("state.db")).expect("it reads");
+    cut(&mut opened, LAST);
+    drop(opened);
+    // A state behind the log's base: nobody can be given it.
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        remove(&dir.path().join(name)).expect("removed");
+    }
+    let fresh = self::dir();
+    drop(at(fresh.path(), SOURCE));
+    fs::copy(fresh.path().join("state.db"), dir.path().join("state.db")).expect("copied");
+    assert!(Outgoing::make(dir.path()).expect("it is tried").is_none());
+    fs::write(dir.path().join("state.db"), &old[..old.len() / 2]).expect("written");
+    Outgoing::make(dir.path()).expect_err("it is damaged");
+    assert!(!dir.path().join(OUTGOING_PART).exists());
+    assert!(matches!(require_room(dir.path(), u64::MAX / 2), Err(StorageError::NoRoom { .. })));
 }
