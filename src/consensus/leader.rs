@@ -228,9 +228,15 @@ impl Node {
         }
         leader.heard.insert(from);
         if let Some(progress) = leader.progress.get_mut(&from.id).filter(|p| p.member == from) {
-            // Of what is not kept: it was said before the copy was offered.
             if matched >= base || !matches!(progress.flow, Flow::Snapshot) {
                 progress.matched_to(matched);
+            } else {
+                // Of what is not kept: it was said before the copy was offered, or is the answer to a copy that lacks what the
+                // follower holds. While that answer was under way more was cut away:
+                //   1. 2 holds 507; 3 leads, has cut up to 400, and offers a copy up to 431;
+                //   2. 2 answers that it holds 507; the link is slow, and 3 cuts up to 700;
+                //   3. 3 can send nothing behind 507: without a newer copy it would never send 2 anything again.
+                self.duties.push(Duty::MakeSnapshot(base));
             }
         }
     }
