@@ -15,4 +15,5 @@ pub mod memory;
 pub mod panics;
 pub mod server;
 pub mod storage;
+pub mod views;
 pub mod wire;

@@ -59,12 +59,20 @@ pub struct Founder {
     /// The id a new cluster would get: drawn at random at the start of the process.
     fresh: ClusterId,
     seen: BTreeMap<ReplicaId, Introduction>,
+    /// What a new cluster replicates by.
+    mode: Mode,
 }
 
 impl Founder {
     /// A founder that has seen nobody.
     pub fn new(me: Member, ids: Vec<ReplicaId>, book: u64, joins: bool, fresh: ClusterId) -> Self {
-        Self { me, book, joins, ids, fresh, seen: BTreeMap::new() }
+        Self { me, book, joins, ids, fresh, seen: BTreeMap::new(), mode: Mode::Quorum }
+    }
+
+    /// The same, for a cluster that replicates by `mode`.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
     }
 
     /// What this replica shows of itself.
@@ -125,7 +133,7 @@ impl Founder {
             members.push(peer.member);
         }
         members.sort_unstable();
-        Some(Founding { cluster: self.fresh, mode: Mode::Quorum, members })
+        Some(Founding { cluster: self.fresh, mode: self.mode, members })
     }
 
     fn all_copied(&self, record: &Founding) -> bool {
@@ -140,7 +148,7 @@ impl Founder {
     /// Whether a blank replica may copy this record from a peer.
     pub fn may_copy(&self, record: &Founding) -> bool {
         let ids = record.members.iter().map(|m| m.id);
-        !self.joins && record.members.contains(&self.me) && ids.eq(sorted(&self.ids))
+        !self.joins && record.mode == self.mode && record.members.contains(&self.me) && ids.eq(sorted(&self.ids))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Term};
+use super::{ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Term, ViewFrame};
 
 /// One frame. `from` is known by the link: its handshake proved id, incarnation and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,4 +128,6 @@ pub enum Frame {
         /// How far.
         state: FoundingState,
     },
+    /// Of the mode `primary-backup` alone.
+    View(ViewFrame),
 }

@@ -115,6 +115,7 @@ pub mod quorum;
 mod reads;
 mod ticket;
 mod types;
+mod view;
 
 pub use contract::{Duty, Input, Reader, Role, Settings, Standing};
 pub use frame::Frame;
@@ -123,3 +124,4 @@ pub use node::Node;
 pub use origin::Origin;
 pub use ticket::{DurableIndex, Tickets};
 pub use types::*;
+pub use view::{VIEW_NUMBER_MAX, View, ViewFrame, ViewId, Views};

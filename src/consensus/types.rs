@@ -104,6 +104,8 @@ impl fmt::Display for Member {
 pub enum Mode {
     /// Raft: a majority of the voters.
     Quorum,
+    /// Every member of the present view: down to the last one, where crashes are the only faults.
+    PrimaryBackup,
 }
 
 /// Who votes, and who never may again. Carried by log entries; the newest in the log is in force, committed or not.
@@ -220,6 +222,8 @@ pub struct Batch {
     pub hard_state: Option<HardState>,
     /// New state of the founding.
     pub founding: Option<FoundingState>,
+    /// New views: of the mode `primary-backup` alone.
+    pub views: Option<super::Views>,
     /// Drop this entry and all behind it.
     pub truncate_from: Option<Index>,
     /// Append these; they follow what is left without a gap.
@@ -253,4 +257,6 @@ pub struct Recovered {
     pub applied: Index,
     /// The newest run heard of each peer.
     pub peer_runs: Vec<(Member, Run)>,
+    /// The views it has promised and installed, if it ever did.
+    pub views: Option<super::Views>,
 }

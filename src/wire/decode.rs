@@ -5,10 +5,11 @@ use chat::Name;
 
 use super::{PeerLine, PeerNews, Presence, limits};
 use crate::consensus::{
-    Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, ReplicaId, Round, Run, Term,
+    Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, ReplicaId, Round, Run, Term, ViewFrame,
 };
 use crate::machine::audit::Checkpoint;
 use crate::machine::body::{self, Kind, parse_member};
+use crate::machine::view::{parse_view, parse_view_id};
 
 /// A line that is not of the grammar. The link ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,6 +131,7 @@ impl Decoder {
             "news" => news(rest).map(PeerLine::News),
             "restored" => restored(rest),
             "found" => found(rest).map(PeerLine::Frame),
+            "propose" | "accepted" | "installed" | "views" => view_frame(word, rest).map(PeerLine::view),
             _ => short_frame(word, rest).map(PeerLine::Frame),
         };
         parsed.map(Some).ok_or_else(|| unknown(line))
@@ -221,6 +223,23 @@ fn found(rest: &str) -> Option<Frame> {
         Body::Founding(record) => Some(Frame::Found(record)),
         Body::Noop | Body::Membership(_) | Body::Command(_) => None,
     }
+}
+
+fn view_frame(word: &str, rest: &str) -> Option<ViewFrame> {
+    Some(match word {
+        "propose" => ViewFrame::Propose(parse_view(rest)?),
+        "accepted" => ViewFrame::Accepted(parse_view_id(rest)?),
+        "installed" => ViewFrame::Installed(parse_view(rest)?),
+        _ => {
+            let (ids, warm) = rest.rsplit_once('|')?;
+            let (installed, promised) = ids.split_once('|')?;
+            ViewFrame::News {
+                installed: parse_view_id(installed)?,
+                promised: parse_view_id(promised)?,
+                warm: bit(decimal(warm.as_bytes())?)?,
+            }
+        }
+    })
 }
 
 fn restored(rest: &str) -> Option<PeerLine> {

@@ -23,7 +23,7 @@ use chat::Name;
 pub use decode::{BadLine, Decoder};
 pub use encode::encode;
 
-use crate::consensus::{Frame, Index, Member, Run};
+use crate::consensus::{Frame, Index, Member, Run, ViewFrame};
 use crate::machine::audit::Checkpoint;
 
 /// What one replica says to another once their link is up.
@@ -38,6 +38,12 @@ pub enum PeerLine {
     Restored(Member, Run),
     /// What the leader spreads with its pulses, and a follower reports with its answers.
     News(Vec<PeerNews>),
+}
+
+impl PeerLine {
+    fn view(frame: ViewFrame) -> Self {
+        Self::Frame(Frame::View(frame))
+    }
 }
 
 /// A change of who is online at the sender.

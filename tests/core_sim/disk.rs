@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use plainsong::consensus::{
-    Batch, Body, Boot, Entry, FoundingState, HardState, Index, Member, Membership, Recovered, Run, Term,
+    Batch, Body, Boot, Entry, FoundingState, HardState, Index, Member, Membership, Recovered, Run, Term, Views,
 };
 
 /// What survives a crash.
@@ -15,6 +15,7 @@ pub struct Disk {
     pub founding: FoundingState,
     entries: Vec<Entry>,
     pub runs: BTreeMap<Member, Run>,
+    pub views: Option<Views>,
 }
 
 impl Disk {
@@ -27,6 +28,7 @@ impl Disk {
             founding: FoundingState::Blank,
             entries: Vec::new(),
             runs: BTreeMap::new(),
+            views: None,
         }
     }
 
@@ -38,6 +40,9 @@ impl Disk {
         }
         if let Some(founding) = batch.founding {
             self.founding = founding;
+        }
+        if let Some(views) = &batch.views {
+            self.views = Some(views.clone());
         }
         if let Some(from) = batch.truncate_from {
             self.entries.truncate(position(from));
@@ -73,6 +78,7 @@ impl Disk {
             }),
             applied,
             peer_runs: self.runs.iter().map(|(m, r)| (*m, *r)).collect(),
+            views: self.views.clone(),
         }
     }
 

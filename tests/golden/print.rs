@@ -57,6 +57,7 @@ pub fn frame(frame: &Frame) -> String {
         Frame::FoundingNews { cluster, state } => {
             format!("FoundingNews {}, {}", cluster.map_or("no cluster", |_| "the cluster"), founding(*state))
         }
+        Frame::View(frame) => format!("{frame:?}"),
     }
 }
 

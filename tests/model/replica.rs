@@ -191,7 +191,7 @@ impl Replica {
 
 impl Disk {
     fn write(&mut self, batch: Batch) {
-        let Batch { ticket: _, hard_state, founding: _, truncate_from, append, peer_runs } = batch;
+        let Batch { ticket: _, hard_state, founding: _, truncate_from, append, peer_runs, views: _ } = batch;
         self.hard = hard_state.unwrap_or(self.hard);
         if let Some(from) = truncate_from {
             self.log.retain(|entry| entry.index < from);
@@ -228,6 +228,7 @@ impl Disk {
             record: Some(record.clone()),
             applied: Index(1),
             peer_runs: self.runs.clone(),
+            views: None,
         };
         let run = Run { boot: self.boot, nonce: 0 };
         let ids = (0..REPLICAS).map(|at| member(at).id).collect();

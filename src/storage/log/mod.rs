@@ -19,6 +19,7 @@ mod meta;
 mod reader;
 mod recover;
 mod rows;
+mod views;
 #[cfg(test)]
 mod tests;
 
@@ -63,6 +64,9 @@ impl LogStore {
         for batch in batches {
             meta.hard_state = batch.hard_state.unwrap_or(meta.hard_state);
             meta.founding = batch.founding.unwrap_or(meta.founding);
+            if let Some(views) = &batch.views {
+                views::save(&tx, views)?;
+            }
             if let Some(from) = batch.truncate_from {
                 tail = truncate(&tx, tail, from)?;
             }
@@ -108,8 +112,8 @@ impl LogStore {
 }
 
 fn is_empty(batch: &Batch) -> bool {
-    let Batch { ticket: _, hard_state, founding, truncate_from, append, peer_runs } = batch;
-    hard_state.is_none() && founding.is_none() && truncate_from.is_none() && append.is_empty() && peer_runs.is_empty()
+    let Batch { ticket: _, hard_state, founding, views, truncate_from, append, peer_runs } = batch;
+    hard_state.is_none() && founding.is_none() && views.is_none() && truncate_from.is_none() && append.is_empty() && peer_runs.is_empty()
 }
 
 fn append(

@@ -14,7 +14,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use super::meta::{self, FILE, Meta};
-use super::{LogStore, Tail, rows};
+use super::{LogStore, Tail, rows, views};
 use crate::consensus::{Body, Boot, Founding, Incarnation, Index, Member, Membership, Recovered, ReplicaId, Run, Term};
 use crate::storage::db::{self, Sync};
 use crate::storage::error::StorageError;
@@ -52,6 +52,7 @@ fn open_file(dir: &Path, replica: ReplicaId, cluster: &str) -> Result<(LogStore,
         record: None,
         applied: Index(0),
         peer_runs: peer_runs(&conn)?,
+        views: views::load(&conn)?,
     };
     let (memberships, record) = memberships(&conn)?;
     Ok((LogStore { conn, meta, tail }, Recovered { memberships, record, ..recovered }))

@@ -134,6 +134,7 @@ fn every_kind_of_batch_is_there_after_a_reopen() {
         record: Some(founding()),
         applied: Index(0),
         peer_runs: vec![(member(1, 10), run(9)), (member(2, u64::MAX), run(1))],
+        views: None,
     };
     assert_eq!(open(dir.path()).1, expected);
 }

@@ -70,6 +70,7 @@ impl Judge {
                 ensure!(NoFalseClaims, disk.founding != FoundingState::Blank, "{me} shows {record:?}, but is blank");
             }
             Frame::FoundingNews { state, .. } => founding(disk, *state),
+            Frame::View(_) => ensure!(NoFalseClaims, false, "{me} says {frame:?} in a cluster of the other mode"),
         }
     }
 

@@ -1,0 +1,106 @@
+//! What must be true of the three together: checked by code apart from what it checks.
+
+use std::collections::BTreeMap;
+
+use plainsong::consensus::{Body, Entry, Frame, Index, Role, Run, View, ViewFrame, ViewId};
+use plainsong::views::Node;
+
+use super::disk::Disk;
+
+/// See the module's header.
+#[derive(Default)]
+pub struct Oracle {
+    /// Entry n of what was acknowledged stands at n − 1.
+    pub committed: Vec<Entry>,
+    /// The newest view that acknowledged something.
+    pub serving: View,
+    /// Views that were led.
+    pub views: u64,
+    /// Which view each number stands for.
+    led: BTreeMap<u64, ViewId>,
+    /// Nobody has led since all had stopped.
+    stopped: bool,
+    pub newest_payload: u64,
+}
+
+impl Oracle {
+    /// Looks at a replica after a turn.
+    pub fn look(&mut self, node: &Node, disk: &Disk) {
+        let (views, me) = (node.views(), node.me());
+        let leads = node.standing().role == Role::Leader;
+        if leads && !self.led.contains_key(&views.installed.id.number) {
+            self.views += 1;
+            self.led.insert(views.installed.id.number, views.installed.id);
+            self.begins(node, disk);
+        }
+        if leads {
+            let known = self.led[&views.installed.id.number];
+            assert_eq!(known, views.installed.id, "two views of one number");
+        }
+        for index in 1..=node.commit().0 {
+            // Looked at every time: what is acknowledged may not change anywhere, later either.
+            let index = Index(index);
+            let Some(entry) = entry(node, disk, index) else { continue };
+            match self.committed.get(index.0 as usize - 1) {
+                Some(known) => assert_eq!(known, &entry, "{me} has another entry where {index} was acknowledged"),
+                None => self.acknowledged(node, entry, leads),
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, node: &Node, entry: Entry, leads: bool) {
+        let view = &node.views().installed;
+        assert_eq!(entry.index.0 as usize, self.committed.len() + 1, "acknowledged with a gap before it");
+        if entry.index > Index(1) {
+            assert!(leads, "{} commits entry {} before its leader", node.me(), entry.index);
+            assert!(view.id >= self.serving.id, "{view} acknowledges, although {} has", self.serving);
+            self.serving = view.clone();
+        }
+        if let Body::Command(payload) = &entry.body {
+            let text = std::str::from_utf8(payload).expect("payloads are numbers");
+            self.newest_payload = self.newest_payload.max(text.parse().expect("payloads are numbers"));
+        }
+        self.committed.push(entry);
+    }
+
+    /// A view is led: its leader holds all that was ever acknowledged, and if all had stopped, it was among the last.
+    fn begins(&mut self, node: &Node, disk: &Disk) {
+        for known in &self.committed {
+            let held = entry(node, disk, known.index);
+            assert_eq!(held.as_ref(), Some(known), "{} leads without what was acknowledged", node.me());
+        }
+        if std::mem::take(&mut self.stopped) && self.serving.id != ViewId::NONE {
+            assert!(self.serving.has(node.me()), "{} leads first, but {} served last", node.me(), self.serving);
+        }
+    }
+
+    pub fn total_stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// What a replica says is on its disk.
+    pub fn said(&self, disk: &Disk, run: Run, frame: &Frame) {
+        let Frame::View(frame) = frame else { return };
+        let me = disk.me;
+        let views = disk.views.clone().unwrap_or_default();
+        match frame {
+            ViewFrame::Propose(view) => {
+                assert!(view.names(me, run), "{me} proposes a view without itself");
+                assert!(views.promised.id >= view.id, "{me} proposes what it has not promised");
+            }
+            ViewFrame::Accepted(id) => assert!(views.promised.id >= *id, "{me} accepts what it has not promised"),
+            ViewFrame::Installed(view) => {
+                assert!(views.installed.id >= view.id, "{me} tells of a view that its disk does not know");
+            }
+            ViewFrame::News { installed, promised, .. } => {
+                assert!(views.installed.id >= *installed && views.promised.id >= *promised, "{me} claims {frame:?}");
+            }
+        }
+    }
+}
+
+/// An entry of a replica's log, from its memory, or from its disk.
+fn entry(node: &Node, disk: &Disk, index: Index) -> Option<Entry> {
+    let entry = node.log().entries(index, index, usize::MAX).and_then(|mut entries| entries.pop());
+    entry.or_else(|| disk.entry(index).cloned())
+}
