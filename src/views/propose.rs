@@ -100,7 +100,7 @@ impl Node {
             if head.is_some_and(|(member, run)| self.is_dead(member, run)) {
                 self.part = Part::Follower { leader: None };
             }
-            if self.head_is_gone() {
+            if self.is_sealed() && self.head_is_gone() {
                 self.duties.push(Duty::StandSoon);
             }
         }
@@ -211,9 +211,12 @@ impl Node {
         if let Part::Proposer(lead) = &mut self.part
             && id == self.following
             && named
-            && lead.accepted.insert(from)
         {
-            self.track(from.id);
+            lead.accepted.insert(from);
+            // Said again over a new link, which has brought it nothing yet.
+            if lead.of(from, run).is_none() {
+                self.track(from.id);
+            }
         }
     }
 
@@ -275,15 +278,17 @@ impl Node {
         }
     }
 
-    /// The proposer of the promised view says that it is installed, or that of another one, which this replica is not in:
-    /// from that it learns.
+    /// The proposer of the promised view says that it is installed; or that of another one, which this run is not in: from
+    /// that it learns.
     pub(super) fn told_installed(&mut self, from: Member, run: Run, view: View) {
         if view.leader() != Some((from, run)) {
             return;
         }
         let promised = self.views.promised.id;
-        let learns = !view.names(self.me, self.run) && view.id > promised && view.id >= self.following;
-        if view.id == promised {
+        let named = view.names(self.me, self.run);
+        // A view that this replica promised in an earlier run is not one that it is in now.
+        let learns = !named && view.id >= promised.max(self.following);
+        if named && view.id == promised {
             if self.views.installed.id != view.id {
                 self.set_views(Views { promised: view.clone(), installed: view.clone() });
             }

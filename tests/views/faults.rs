@@ -13,26 +13,34 @@ impl World {
         self.counts.steps += 1;
         let at = self.rng.usize(0..HOSTS);
         let other = (at + self.rng.usize(1..HOSTS)) % HOSTS;
-        match self.rng.u32(0..1000) {
-            0..450 => self.deliver_any(),
-            450..620 => {
+        if self.rng.u32(0..1000) < self.faults {
+            return self.fault(at, other);
+        }
+        match self.rng.u32(0..100) {
+            0..45 => self.deliver_any(),
+            45..66 => {
                 let count = self.rng.usize(1..4);
                 self.store(at, count);
             }
-            620..680 => self.apply(at),
-            680..760 => self.propose_somewhere(at),
-            760..790 => self.read(at),
-            790..820 => self.tell(at, Input::PulseDue),
-            820..850 => self.tell(at, Input::Campaign),
-            850..860 => self.tell(at, Input::QuorumCheckDue),
-            860..910 => self.dial(at, other),
-            910..918 => self.cut(at, other),
-            918..930 => self.crash(at),
-            930..938 => self.dies_after = Some((at, self.rng.usize(0..6))),
-            938..958 => self.start(at),
-            958..990 => self.evidence(at),
-            990..992 => (0..HOSTS).for_each(|host| self.crash(host)),
-            992..996 => self.tell(at, Input::HandOver),
+            66..74 => self.apply(at),
+            74..82 => self.propose_somewhere(at),
+            82..85 => self.read(at),
+            85..88 => self.tell(at, Input::PulseDue),
+            88..91 => self.tell(at, Input::Campaign),
+            91..92 => self.tell(at, Input::QuorumCheckDue),
+            92..96 => self.dial(at, other),
+            _ => self.evidence(at),
+        }
+    }
+
+    fn fault(&mut self, at: usize, other: usize) {
+        match self.rng.u32(0..100) {
+            0..20 => self.cut(at, other),
+            20..35 => self.crash(at),
+            35..50 => self.dies_after = Some((at, self.rng.usize(0..6))),
+            50..85 => self.start(at),
+            85..88 => (0..HOSTS).for_each(|host| self.crash(host)),
+            88..94 => self.tell(at, Input::HandOver),
             _ => self.wipe(at),
         }
     }
@@ -84,6 +92,13 @@ impl World {
         })
     }
 
+    /// Founds the cluster, most often: the rest of the walk is about views.
+    pub fn found(&mut self) {
+        if self.rng.u8(..) < 240 {
+            self.calm();
+        }
+    }
+
     /// No more faults: everybody is started and linked, and every death becomes known.
     pub fn calm(&mut self) {
         self.dies_after = None;
@@ -110,8 +125,13 @@ impl World {
             self.propose_somewhere(0);
             self.settle();
         }
-        let say = |at: usize| self.hosts[at].process.as_ref().map(|p| (p.node.standing(), p.node.views().clone()));
-        panic!("no view of three serves: {:#?}", (0..HOSTS).map(say).collect::<Vec<_>>());
+        for host in &self.hosts {
+            let Some(p) = &host.process else { continue };
+            let (views, warm) = (p.node.views(), p.node.is_warm());
+            println!("{} {:?} {:?} warm {warm}", host.disk.me, p.run.boot, p.node.standing());
+            println!("    promised {}\n    installed {}", views.promised, views.installed);
+        }
+        panic!("no view of three serves");
     }
 
     fn settle(&mut self) {

@@ -35,10 +35,12 @@ fn number(name: &str) -> Option<u64> {
 
 fn walk(seed: u64, verbose: bool) -> Counts {
     let mut world = World::new(seed, verbose);
+    world.found();
     for _ in 0..STEPS {
         world.step();
     }
     world.calm();
+    world.counts.committed = world.oracle.committed.len() as u64;
     world.counts
 }
 

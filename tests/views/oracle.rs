@@ -18,8 +18,8 @@ pub struct Oracle {
     pub views: u64,
     /// Which view each number stands for.
     led: BTreeMap<u64, ViewId>,
-    /// Nobody has led since all had stopped.
-    stopped: bool,
+    /// All have stopped, and nobody has led since: the newest view on any disk.
+    stopped: Option<View>,
     pub newest_payload: u64,
 }
 
@@ -69,13 +69,18 @@ impl Oracle {
             let held = entry(node, disk, known.index);
             assert_eq!(held.as_ref(), Some(known), "{} leads without what was acknowledged", node.me());
         }
-        if std::mem::take(&mut self.stopped) && self.serving.id != ViewId::NONE {
-            assert!(self.serving.has(node.me()), "{} leads first, but {} served last", node.me(), self.serving);
+        if let Some(newest) = self.stopped.take() {
+            assert!(newest.has(node.me()), "{} leads first, but the last view was {newest}", node.me());
         }
     }
 
-    pub fn total_stop(&mut self) {
-        self.stopped = true;
+    /// All have stopped: whoever leads next must be of the newest view that was ever installed, and that is on a disk.
+    pub fn total_stop<'a>(&mut self, disks: impl Iterator<Item = &'a Disk>) {
+        let views = disks.filter_map(|disk| disk.views.as_ref()).map(|views| &views.installed);
+        if let Some(newest) = views.max_by_key(|view| view.id) {
+            assert!(newest.id >= self.serving.id, "no disk knows of {}, which has served", self.serving);
+            self.stopped = Some(newest.clone());
+        }
     }
 
     /// What a replica says is on its disk.

@@ -103,6 +103,8 @@ pub struct World {
     /// Executes so many duties of the next turn, and dies.
     pub dies_after: Option<(usize, usize)>,
     pub verbose: bool,
+    /// How many of 1,000 steps are faults.
+    pub faults: u32,
 }
 
 pub fn member(host: usize, incarnation: u64) -> Member {
@@ -133,7 +135,9 @@ impl World {
             next_read: 0,
             dies_after: None,
             verbose,
+            faults: 0,
         };
+        world.faults = [10, 30, 60, 120, 200][world.rng.usize(0..5)];
         (0..HOSTS).for_each(|at| world.start(at));
         world
     }
@@ -185,7 +189,7 @@ impl World {
         }
         if self.hosts.iter().all(|host| host.process.is_none()) {
             self.counts.total_stops += 1;
-            self.oracle.total_stop();
+            self.oracle.total_stop(self.hosts.iter().map(|host| &host.disk));
         }
     }
 
