@@ -12,7 +12,7 @@ mkdir -p "$folder"
 
 lines=()
 failed=0
-for name in kill_leader kill_follower kill_two kill_all pause_leader partition partition_one_way slow_disk disk_full \
+for name in kill_leader kill_follower kill_two kill_all two_of_three pause_leader partition partition_one_way slow_disk disk_full \
   torn_log flip_a_bit wipe_one wipe_first slow_reader reconnect_storm; do
   line=$("$root/scripts/$name.sh" --svg "$folder/$name.svg" "$@") || failed=1
   printf '%s\n' "$line"

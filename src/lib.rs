@@ -12,6 +12,7 @@ pub mod drill;
 pub mod logging;
 pub mod machine;
 pub mod memory;
+pub mod mode;
 pub mod panics;
 pub mod server;
 pub mod storage;

@@ -26,8 +26,10 @@ use crate::actors::peer::{Peer, keep_dialed};
 use crate::actors::replicator::{Connect, MARKS_BYTES_MAX, Outlets, Replicator, ReplicatorSettings};
 use crate::actors::session::{Attempts, Links, SessionConfig};
 use crate::actors::store;
-use crate::config::{self, Config, Limits, ReplicaConfig};
-use crate::consensus::{ClusterId, Node, ReplicaId, Run, Settings};
+use crate::config::{self, Config, Limits, ReplicaConfig, Replication};
+use crate::consensus::{ClusterId, Mode, ReplicaId, Run, Settings};
+use crate::machine::body::mode_word;
+use crate::mode::Core;
 use crate::storage::{self, Opened, StorageError};
 use crate::wire::handshake::Kind;
 use crate::{panics, wire};
@@ -229,7 +231,15 @@ impl Replica<'_> {
         let run = Run { boot: recovered.boot, nonce: random()? as u32 };
         let fresh_cluster = ClusterId(random()?);
         let settings = Settings { run, ids: ids.clone(), book: book(config), joins: false, fresh_cluster };
-        let node = Node::new(recovered, settings);
+        let mode = mode(config);
+        if let Some(founded) = recovered.record.as_ref().map(|record| record.mode).filter(|founded| *founded != mode) {
+            let word = mode_word(founded);
+            return Err(ServerError::Config(format!(
+                "this data directory is of a cluster that was founded with `replication: {word}`: write that; a founded \
+                 cluster keeps its mode"
+            )));
+        }
+        let node = Core::new(mode, recovered, settings);
         log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
 
         let cluster = Arc::new(OnceLock::new());
@@ -407,11 +417,19 @@ fn quota(limits: &Limits) -> chat::Quota {
     }
 }
 
+/// How a cluster that is founded by this config replicates.
+fn mode(config: &Config) -> Mode {
+    match config.replication {
+        Replication::Quorum => Mode::Quorum,
+        Replication::PrimaryBackup => Mode::PrimaryBackup,
+    }
+}
+
 /// A digest of the address book and the mode: a cluster is founded only by replicas that agree on both.
 fn book(config: &Config) -> u64 {
     let mut lines: Vec<String> =
         config.replicas.iter().map(|r| format!("{}|{}|{}|{}", r.id, r.host, r.port, r.internal_port)).collect();
     lines.sort_unstable();
-    lines.push("quorum".to_owned());
+    lines.push(mode_word(mode(config)).to_owned());
     xxhash_rust::xxh3::xxh3_64(lines.join("\n").as_bytes())
 }

@@ -10,9 +10,7 @@
 use std::collections::HashMap;
 
 use super::locate::Step::{self, Item, Key};
-use super::{
-    CLUSTER_NAME_BYTES_MAX, Config, LINE_BYTES_MAX, LINE_BYTES_MIN, REPLICA_ID_MAX, ReplicaConfig, Replication,
-};
+use super::{CLUSTER_NAME_BYTES_MAX, Config, LINE_BYTES_MAX, LINE_BYTES_MIN, REPLICA_ID_MAX, ReplicaConfig};
 
 /// A rule that is broken, and by which value.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,13 +56,6 @@ fn names(config: &Config, found: &mut Found) {
             &[Key("cluster")],
             format!("`cluster` is {cluster:?}"),
             format!("give it 1 to {CLUSTER_NAME_BYTES_MAX} bytes without `|`, spaces and control characters"),
-        );
-    }
-    if config.replication == Replication::PrimaryBackup {
-        found.add(
-            &[Key("replication")],
-            "`replication: primary-backup` comes in a later release",
-            "write `quorum`, or leave the key out",
         );
     }
     if config.data_dir.as_os_str().is_empty() {

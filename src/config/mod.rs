@@ -65,7 +65,7 @@ pub enum Replication {
     /// Raft: a majority of the voters holds every acknowledged entry.
     #[default]
     Quorum,
-    /// Every member of the current view holds it. A legal word that this release refuses.
+    /// Every member of the present view holds it: down to the last replica, where crashes are the only faults.
     PrimaryBackup,
 }
 

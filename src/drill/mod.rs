@@ -71,6 +71,8 @@ pub struct Drill {
     pub needs: Needs,
     /// How many replicas; ids are 1 to this.
     pub replicas: u16,
+    /// Further lines of their configuration file.
+    pub config: &'static str,
     /// How the writer writes.
     pub pace: Pace,
     /// How long it lasts, or a pause or a cut in it, unless `--seconds` says otherwise.

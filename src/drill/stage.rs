@@ -304,7 +304,7 @@ fn start_cluster(binary: &Path, drill: &super::Drill, network: Option<&Network>)
     let options = ClusterOptions {
         replicas: drill.replicas,
         // Off loopback replicas must share a secret.
-        extra: if network.is_some() { "secret: for-the-drill".to_owned() } else { String::new() },
+        extra: format!("{}\n{}", if network.is_some() { "secret: for-the-drill" } else { "" }, drill.config),
     };
     Cluster::start_on(binary, &options, &hosts, |cluster| match drill.needs {
         Needs::SmallDisks => {

@@ -44,7 +44,9 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_read_back() {
-        for text in ["7.1.a0.3|6.1.a0.3|1.a0.3.cafe,2.b1.9.beef", "1.3.ffffffffffffffff.1|0.0.0.0|3.ffffffffffffffff.1.0"] {
+        for text in
+            ["7.1.a0.3|6.1.a0.3|1.a0.3.cafe,2.b1.9.beef", "1.3.ffffffffffffffff.1|0.0.0.0|3.ffffffffffffffff.1.0"]
+        {
             assert_eq!(parse_view(text).expect("a view").to_string(), text);
         }
         assert_eq!(parse_view("0.0.0.0|0.0.0.0|"), Some(View::default()));

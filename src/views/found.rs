@@ -2,7 +2,9 @@
 //! knows as little here. What differs is the word that the record says for the mode.
 
 use crate::consensus::founding::Step;
-use crate::consensus::{Body, ClusterId, Duty, Entry, Founding, FoundingState, Frame, Index, Member, Mode, ReplicaId, Term};
+use crate::consensus::{
+    Body, ClusterId, Duty, Entry, Founding, FoundingState, Frame, Index, Member, Mode, ReplicaId, Term,
+};
 
 use super::Node;
 use super::node::views_of_founding;

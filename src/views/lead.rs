@@ -56,7 +56,12 @@ impl Lead {
     }
 
     /// What all members have reached.
-    fn least<T: Ord + Copy>(&self, members: &[(Member, Run)], own: (Member, T), of: impl Fn(&Progress) -> T) -> Option<T> {
+    fn least<T: Ord + Copy>(
+        &self,
+        members: &[(Member, Run)],
+        own: (Member, T),
+        of: impl Fn(&Progress) -> T,
+    ) -> Option<T> {
         let each = members.iter().map(|(m, run)| if *m == own.0 { Some(own.1) } else { self.of(*m, *run).map(&of) });
         each.min().flatten()
     }

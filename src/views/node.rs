@@ -91,7 +91,8 @@ impl Node {
         assert!(commit <= log.last(), "the state has applied {commit}, but the log ends at {}", log.last());
         let founder = Founder::new(recovered.me, settings.ids, settings.book, settings.joins, settings.fresh_cluster)
             .with_mode(Mode::PrimaryBackup);
-        let views = recovered.views.clone().unwrap_or_else(|| views_of_founding(recovered.record.as_ref(), recovered.me));
+        let views =
+            recovered.views.clone().unwrap_or_else(|| views_of_founding(recovered.record.as_ref(), recovered.me));
         Self {
             me: recovered.me,
             run: settings.run,
@@ -163,7 +164,8 @@ impl Node {
         self.broadcast();
         self.apply_committed();
         self.announce();
-        self.log.trim(self.applying.handed().min(self.tickets.durable().index()), crate::consensus::limits::WINDOW_BYTES);
+        self.log
+            .trim(self.applying.handed().min(self.tickets.durable().index()), crate::consensus::limits::WINDOW_BYTES);
         std::mem::take(&mut self.duties)
     }
 
@@ -213,6 +215,12 @@ impl Node {
     /// Whether it was told, in this run, of an installed view that names it.
     pub fn is_warm(&self) -> bool {
         self.warm
+    }
+
+    /// The members of the promised view, this replica aside, of whom no death is proven yet: somebody should look.
+    pub fn watched(&self) -> Vec<(Member, Run)> {
+        let members = self.views.promised.members.iter().copied();
+        members.filter(|(m, run)| *m != self.me && run.boot > NO_RUN.boot && !self.is_dead(*m, *run)).collect()
     }
 
     /// The cluster's name, once there is a founding record.

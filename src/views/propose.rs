@@ -1,7 +1,8 @@
 //! Views: who proposes one, of whom, who accepts it, and when it is installed.
 
 use crate::consensus::{
-    Body, Duty, Frame, Index, Member, ReplicaId, Run, Term, Ticket, VIEW_NUMBER_MAX, View, ViewFrame, ViewId, Views, limits,
+    Body, Duty, Frame, Index, Member, ReplicaId, Run, Term, Ticket, VIEW_NUMBER_MAX, View, ViewFrame, ViewId, Views,
+    limits,
 };
 
 use super::Node;
@@ -164,7 +165,9 @@ impl Node {
         let knows_views = |id: ReplicaId| self.peers.get(&id).is_some_and(|peer| peer.news.is_some());
         lead.progress
             .values()
-            .find(|p| caught_up(p.matched) && is_new(p.member) && knows_views(p.member.id) && !self.is_dead(p.member, p.run))
+            .find(|p| {
+                caught_up(p.matched) && is_new(p.member) && knows_views(p.member.id) && !self.is_dead(p.member, p.run)
+            })
             .map(|p| (p.member, p.run))
     }
 

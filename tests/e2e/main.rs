@@ -22,3 +22,4 @@ mod past;
 mod processes;
 mod robustness;
 mod slow_readers;
+mod views;

@@ -32,6 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str], &str)] = &[
     ("config", &[], "the config is read by server and client alike, and so knows neither"),
     ("logging", &[], "logging is set up before anything else is there"),
     ("memory", &[], "the allocator's settings concern the process, not the chat"),
+    ("mode", &["consensus", "views"], "either core, by the one contract that both speak"),
     ("panics", &[], "the panic hook is set up before anything else is there"),
     ("server", &["*"], "the server joins the parts"),
     ("cli", &["*", "server"], "the command line can start anything"),

@@ -1,6 +1,6 @@
 //! What happens next: drawn; and the calm in which everybody has to come back.
 
-use plainsong::consensus::{Input, Role};
+use plainsong::consensus::{FoundingState, Index, Input, Role, View};
 
 use super::world::{HOSTS, World, member};
 
@@ -28,27 +28,42 @@ impl World {
             85..88 => self.tell(at, Input::PulseDue),
             88..91 => self.tell(at, Input::Campaign),
             91..92 => self.tell(at, Input::QuorumCheckDue),
-            92..96 => self.dial(at, other),
+            92..96 => self.dial_any(at),
             _ => self.evidence(at),
         }
     }
 
     fn fault(&mut self, at: usize, other: usize) {
         match self.rng.u32(0..100) {
-            0..20 => self.cut(at, other),
-            20..35 => self.crash(at),
-            35..50 => self.dies_after = Some((at, self.rng.usize(0..6))),
-            50..85 => self.start(at),
-            85..88 => (0..HOSTS).for_each(|host| self.crash(host)),
-            88..94 => self.tell(at, Input::HandOver),
-            _ => self.wipe(at),
+            0..8 => self.cut(at, other),
+            8..20 => self.crash(at),
+            20..30 => self.dies_after = Some((at, self.rng.usize(0..6))),
+            30..85 => self.start_any(at),
+            85..87 => (0..HOSTS).for_each(|host| self.crash(host)),
+            87..93 => self.slow = (at, other),
+            93..96 => self.tell(at, Input::HandOver),
+            _ => (0..HOSTS).for_each(|host| self.wipe(host)),
+        }
+    }
+
+    fn start_any(&mut self, at: usize) {
+        let dead = (0..HOSTS).map(|host| (at + host) % HOSTS).find(|host| self.hosts[*host].process.is_none());
+        self.start(dead.unwrap_or(at));
+    }
+
+    fn dial_any(&mut self, at: usize) {
+        for other in (0..HOSTS).filter(|other| *other != at) {
+            self.dial(at, other);
         }
     }
 
     fn deliver_any(&mut self) {
         let full: Vec<_> = (0..HOSTS * HOSTS).filter(|at| !self.inbox[at / HOSTS][at % HOSTS].is_empty()).collect();
         if let Some(at) = self.rng.choice(full) {
-            self.deliver(at / HOSTS, at % HOSTS);
+            let (to, from) = (at / HOSTS, at % HOSTS);
+            if (to, from) != self.slow || self.rng.u8(..) < 20 {
+                self.deliver(to, from);
+            }
         }
     }
 
@@ -68,24 +83,26 @@ impl World {
     }
 
     /// A disk is lost, but only one that nothing depends on: of a dead replica, beside a view that serves without it.
-    fn wipe(&mut self, at: usize) {
+    pub fn wipe(&mut self, at: usize) {
         let me = self.hosts[at].disk.me;
         let serves_without = |host: usize| {
             self.hosts[host].process.as_ref().is_some_and(|p| {
                 let view = &p.node.views().installed;
-                p.role == Role::Leader && p.node.commit() >= p.node.last() && !view.has(me) && self.all_live(view)
+                let committed = p.node.log().term_at(p.node.commit()).is_some_and(|term| term.0 == view.id.number);
+                p.role == Role::Leader && committed && !view.has(me) && self.all_live(view)
             })
         };
-        if self.hosts[at].process.is_none() && (0..HOSTS).any(serves_without) {
+        let is_spare = self.hosts[at].process.is_none() && (0..HOSTS).any(serves_without);
+        if is_spare && self.hosts[at].disk.founding != FoundingState::Blank {
             self.counts.wipes += 1;
             let incarnation = self.rng.u64(100..);
             self.note(|| format!("the disk of {me} is lost"));
             self.hosts[at].disk = super::disk::Disk::blank(member(at, incarnation));
-            self.hosts[at].saved = plainsong::consensus::Index(0);
+            self.hosts[at].saved = Index(0);
         }
     }
 
-    fn all_live(&self, view: &plainsong::consensus::View) -> bool {
+    fn all_live(&self, view: &View) -> bool {
         view.members.iter().all(|(member, run)| {
             let host = &self.hosts[super::world::host_of(member.id)];
             host.disk.me == *member && host.process.as_ref().is_some_and(|p| p.run == *run)
@@ -105,20 +122,10 @@ impl World {
         self.note(|| "calm".to_owned());
         let payload = self.payloads;
         for round in 0..CALM_ROUNDS {
-            for at in 0..HOSTS {
-                self.start(at);
-                (0..at).for_each(|other| self.dial(at, other));
-                for (member, run) in self.dead.clone() {
-                    self.tell(at, Input::Dead(member, run));
-                }
-            }
-            self.settle();
+            (0..HOSTS).for_each(|at| self.start(at));
             // The lowest id goes first, as timers make it; now and then another one does.
             let at = if round % 7 == 6 { self.rng.usize(0..HOSTS) } else { (round % 3) as usize };
-            self.tell(at, Input::Campaign);
-            self.tell(at, Input::QuorumCheckDue);
-            self.tell(at, Input::PulseDue);
-            self.settle();
+            self.go_on(at);
             if self.three_serve(payload) {
                 return;
             }
@@ -132,6 +139,37 @@ impl World {
             println!("    promised {}\n    installed {}", views.promised, views.installed);
         }
         panic!("no view of three serves");
+    }
+
+    /// Who runs is linked, every death is known, and one of them is asked to campaign.
+    pub fn go_on(&mut self, at: usize) {
+        for host in 0..HOSTS {
+            (0..host).for_each(|other| self.dial(host, other));
+            for (member, run) in self.dead.clone() {
+                self.tell(host, Input::Dead(member, run));
+            }
+        }
+        self.settle();
+        self.tell(at, Input::Campaign);
+        self.tell(at, Input::QuorumCheckDue);
+        self.tell(at, Input::PulseDue);
+        self.settle();
+    }
+
+    /// Those that run go on until something new is acknowledged. Returns whether it was, and by whom.
+    pub fn serve(&mut self) -> Option<usize> {
+        let before = self.oracle.newest_payload;
+        for round in 0..30 {
+            self.go_on(round % HOSTS);
+            self.propose_somewhere(0);
+            self.settle();
+            let leads = |at: &usize| self.hosts[*at].process.as_ref().is_some_and(|p| p.role == Role::Leader);
+            let leader = (0..HOSTS).find(leads);
+            if leader.is_some() && self.oracle.newest_payload > before {
+                return leader;
+            }
+        }
+        None
     }
 
     fn settle(&mut self) {
@@ -161,7 +199,9 @@ impl World {
     fn three_serve(&self, payload: u64) -> bool {
         let processes: Vec<_> = self.hosts.iter().filter_map(|host| host.process.as_ref()).collect();
         let serves = |p: &&super::world::Process| {
-            p.role == Role::Leader && p.node.views().installed.members.len() == HOSTS && p.node.commit() == p.node.last()
+            p.role == Role::Leader
+                && p.node.views().installed.members.len() == HOSTS
+                && p.node.commit() == p.node.last()
         };
         let Some(leader) = processes.iter().find(|p| serves(p)) else { return false };
         let last = leader.node.last();

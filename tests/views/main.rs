@@ -25,9 +25,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Counts, World};
 
 /// Walks of `cargo test`.
-const SEEDS: u64 = 6_000;
+const SEEDS: u64 = 2_000;
 /// Steps of each, before everybody comes back.
-const STEPS: u64 = 700;
+const STEPS: u64 = 1_500;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))

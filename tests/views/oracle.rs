@@ -24,6 +24,20 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// A view begins to be led. None of its members had installed a newer one than its base, and nobody who lives and was
+    /// told of a view is left out of this one.
+    pub fn leads(&self, node: &Node, others: &[&Node]) {
+        let view = &node.views().installed;
+        for other in others {
+            let (views, me) = (other.views(), other.me());
+            if view.has(me) {
+                let known = views.installed.id;
+                assert!(known <= view.base || known == view.id, "{view} is led, but {me} had installed {known}");
+            }
+            assert!(!other.is_warm() || view.has(me), "{view} is led without {me}, which lives in {}", views.installed);
+        }
+    }
+
     /// Looks at a replica after a turn.
     pub fn look(&mut self, node: &Node, disk: &Disk) {
         let (views, me) = (node.views(), node.me());

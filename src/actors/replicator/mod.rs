@@ -1,4 +1,4 @@
-//! Replicator: owns the one [`Node`] of this replica, and nothing else changes it.
+//! Replicator: owns the one [`Core`] of this replica, and nothing else changes it.
 //!
 //! A handler translates what it is told into inputs of the node, into rows of [`requests::Requests`], or into news for
 //! sessions, and asks for a *turn*. The turn comes when the mailbox is empty (or after [`TURN_INPUTS_MAX`] messages): it
@@ -30,8 +30,9 @@ use super::internal::{
 };
 use super::messages::{News, SessionId, Slot};
 use super::store::{LogJob, StateJob};
-use crate::consensus::{Boot, Frame, Input, Member, Node, Origin, ReplicaId, Role, Term};
+use crate::consensus::{Boot, Frame, Input, Member, Origin, ReplicaId, Role, Run, Term};
 use crate::machine;
+use crate::mode::Core;
 use crate::wire::{PeerLine, Presence};
 use hub::Hub;
 use presence::Online;
@@ -99,7 +100,7 @@ pub struct Outlets {
 /// See the module's header.
 pub struct Replicator {
     settings: ReplicatorSettings,
-    node: Node,
+    node: Core,
     origin: Origin,
     requests: Requests,
     hub: Hub,
@@ -130,6 +131,8 @@ pub struct Replicator {
     flush_is_armed: bool,
     inputs: usize,
     stopping: Option<Stopping>,
+    /// For whose deaths Heartbeat was asked to look.
+    watched: Vec<(Member, Run)>,
 }
 
 /// How far a stop in good order has come.
@@ -143,9 +146,9 @@ enum Stopping {
 
 impl Replicator {
     /// A replicator around a node. Its outlets come with [`Connect`]: actors that point at each other are made first.
-    pub fn new(settings: ReplicatorSettings, node: Node) -> Self {
+    pub fn new(settings: ReplicatorSettings, node: Core) -> Self {
         let me = settings.me.id;
-        let view = View::new(me, settings.addresses.clone(), Instant::now());
+        let view = View::new(me, settings.addresses.clone(), Instant::now()).with_mode(node.mode());
         Self {
             handed: node.applied(),
             node,
@@ -172,6 +175,7 @@ impl Replicator {
             flush_is_armed: false,
             inputs: 0,
             stopping: None,
+            watched: Vec::new(),
             settings,
         }
     }
@@ -341,7 +345,18 @@ impl Replicator {
                 outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
             }
         }
+        self.tell_whom_to_watch();
         self.flush_at = self.hub.flush(Instant::now());
+    }
+
+    fn tell_whom_to_watch(&mut self) {
+        let watched = self.node.watched();
+        if watched != self.watched
+            && let Some(outlets) = &self.outlets
+        {
+            outlets.heartbeat.do_send(ToHeartbeat::Watch(watched.clone()));
+            self.watched = watched;
+        }
     }
 
     /// Once a turn at the most, and not more often than a timer can tell.
@@ -493,6 +508,7 @@ impl Handler<FromHeartbeat> for Replicator {
             }
             FromHeartbeat::Lines(from, lines) => self.heard_from(from, lines),
             FromHeartbeat::Living(living) => self.view.living(living),
+            FromHeartbeat::Dead(member, run) => self.step(Input::Dead(member, run)),
         }
         self.stir(ctx);
     }

@@ -58,3 +58,21 @@ pub fn kill_all(stage: &mut Stage) -> Result<(), DrillError> {
     }
     stage.flow(BETWEEN)
 }
+
+/// Of each order of return, the first two die, in that order; the third is left alone, and the writer must get through it.
+/// Then it dies as well: the others come back first, and have to wait for it.
+pub fn two_of_three(stage: &mut Stage) -> Result<(), DrillError> {
+    for [first, second, last] in ORDERS {
+        stage.route(&[last, second, first]);
+        stage.flow(BETWEEN)?;
+        stage.hit(&format!("kill -9 {first}"), |cluster| cluster.kill(first))?;
+        stage.flow(BETWEEN)?;
+        stage.hit(&format!("kill -9 {second}"), |cluster| cluster.kill(second))?;
+        stage.flow(BETWEEN)?;
+        stage.hit(&format!("kill -9 {last}, the last"), |cluster| cluster.kill(last))?;
+        let label = format!("start {first}, {second}, {last}");
+        stage.heal(&label, |cluster| [first, second, last].iter().try_for_each(|&id| cluster.restart(id)))?;
+        stage.recover()?;
+    }
+    stage.flow(BETWEEN)
+}

@@ -19,6 +19,7 @@ const PLAIN: Drill = Drill {
     claim: "",
     needs: Needs::Nothing,
     replicas: 5,
+    config: "",
     pace: Pace::STEADY,
     lasting: Duration::from_secs(10),
     play: |_| Ok(()),
@@ -49,6 +50,14 @@ pub static DRILLS: &[Drill] = &[
         claim: "Kill all three replicas at once, once for each order of their return",
         replicas: 3,
         play: crash::kill_all,
+        ..PLAIN
+    },
+    Drill {
+        name: "two_of_three",
+        claim: "Kill two of three replicas, one after the other, in each of the six orders: the last one serves on",
+        replicas: 3,
+        config: "replication: primary-backup",
+        play: crash::two_of_three,
         ..PLAIN
     },
     Drill {

@@ -19,9 +19,9 @@ mod meta;
 mod reader;
 mod recover;
 mod rows;
-mod views;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use rusqlite::{CachedStatement, Connection, TransactionBehavior, params};
 
@@ -113,7 +113,12 @@ impl LogStore {
 
 fn is_empty(batch: &Batch) -> bool {
     let Batch { ticket: _, hard_state, founding, views, truncate_from, append, peer_runs } = batch;
-    hard_state.is_none() && founding.is_none() && views.is_none() && truncate_from.is_none() && append.is_empty() && peer_runs.is_empty()
+    hard_state.is_none()
+        && founding.is_none()
+        && views.is_none()
+        && truncate_from.is_none()
+        && append.is_empty()
+        && peer_runs.is_empty()
 }
 
 fn append(

@@ -1,0 +1,97 @@
+//! One core or the other: what a replica's mode makes of the one contract that both speak.
+//!
+//! The mode stands in the founding record and is no toggle; whoever holds a [`Core`] need not know which it is.
+
+use crate::consensus::founding::Introduction;
+use crate::consensus::{self, ClusterId, Duty, Index, Input, Member, Mode, Recovered, Run, Settings, Standing};
+use crate::views;
+
+/// See the module's header.
+#[derive(Clone, Debug)]
+pub enum Core {
+    /// A majority of the voters.
+    Quorum(Box<consensus::Node>),
+    /// Every member of the present view.
+    PrimaryBackup(Box<views::Node>),
+}
+
+/// Calls the same method of whichever core it is.
+macro_rules! either {
+    ($core:expr, $node:ident => $call:expr) => {
+        match $core {
+            Core::Quorum($node) => $call,
+            Core::PrimaryBackup($node) => $call,
+        }
+    };
+}
+
+impl Core {
+    /// The core of that mode, as its disk remembers it.
+    pub fn new(mode: Mode, recovered: &Recovered, settings: Settings) -> Self {
+        match mode {
+            Mode::Quorum => Self::Quorum(Box::new(consensus::Node::new(recovered, settings))),
+            Mode::PrimaryBackup => Self::PrimaryBackup(Box::new(views::Node::new(recovered, settings))),
+        }
+    }
+
+    /// Which it is.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::Quorum(_) => Mode::Quorum,
+            Self::PrimaryBackup(_) => Mode::PrimaryBackup,
+        }
+    }
+
+    /// Tells the core one thing; see [`consensus::Node::step`].
+    pub fn step(&mut self, clock: u64, input: Input) {
+        either!(self, node => node.step(clock, input));
+    }
+
+    /// What has to be done about it, in order.
+    pub fn duties(&mut self) -> Vec<Duty> {
+        either!(self, node => node.duties())
+    }
+
+    /// Its place in the cluster.
+    pub fn standing(&self) -> Standing {
+        either!(self, node => node.standing())
+    }
+
+    /// Who this is.
+    pub fn me(&self) -> Member {
+        either!(self, node => node.me())
+    }
+
+    /// The highest index known to be committed.
+    pub fn commit(&self) -> Index {
+        either!(self, node => node.commit())
+    }
+
+    /// The state's position in the log.
+    pub fn applied(&self) -> Index {
+        either!(self, node => node.applied())
+    }
+
+    /// The cluster's name, once there is a founding record.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        either!(self, node => node.cluster())
+    }
+
+    /// Whether a batch is on its way to the disk.
+    pub fn is_storing(&self) -> bool {
+        either!(self, node => node.is_storing())
+    }
+
+    /// What this replica shows of itself when a link comes up.
+    pub fn introduction(&self) -> Introduction {
+        either!(self, node => node.introduction())
+    }
+
+    /// Whose deaths matter: somebody should look for proof while they are silent.
+    pub fn watched(&self) -> Vec<(Member, Run)> {
+        match self {
+            Self::Quorum(_) => Vec::new(),
+            Self::PrimaryBackup(node) => node.watched(),
+        }
+    }
+}

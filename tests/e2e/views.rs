@@ -1,0 +1,82 @@
+//! `replication: primary-backup` with real processes: three replicas, two crashes, and then all of them.
+
+use plainsong::drill::{Cluster, ClusterOptions, KeyedWriter, read_mailbox, wait_until};
+
+use crate::harness::{PATIENCE, start, together, writer};
+use crate::person::Person;
+
+/// Messages between two harms.
+const STEADY: usize = 12;
+/// Every order of three.
+const ORDERS: [[u16; 3]; 6] = [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]];
+
+fn three() -> Cluster {
+    let cluster = start(&ClusterOptions { replicas: 3, extra: "replication: primary-backup".to_owned() });
+    let mut founder = Person::new(&cluster, 1, "reader");
+    founder.expect("1|w", "ok|create|w");
+    cluster
+}
+
+/// Sends some more, and keeps what was acknowledged.
+fn send_some(writer: &mut KeyedWriter, sent: &mut Vec<String>) {
+    for _ in 0..STEADY {
+        let text = format!("message {}", sent.len());
+        writer.send(&format!("k{}", sent.len()), &text, PATIENCE).expect("the replicas that live acknowledge");
+        sent.push(text);
+    }
+}
+
+fn assert_read(cluster: &Cluster, at: u16, sent: &[String]) {
+    let read = wait_until("the mailbox is served", PATIENCE, || read_mailbox(cluster.address(at), "reader").ok());
+    let texts: Vec<String> = read.expect("it is").into_iter().map(|message| message.text).collect();
+    assert_eq!(texts, sent, "read at replica {at}");
+}
+
+fn whole(cluster: &Cluster) {
+    let state =
+        cluster.await_state_within("all three are in one view", 2 * PATIENCE, plainsong::drill::Status::is_whole);
+    state.expect("they find together again");
+}
+
+#[test]
+fn any_two_of_three_die_one_after_the_other_and_the_last_one_serves() {
+    let _turn = together();
+    let mut cluster = three();
+    let (mut sent, mut writer) = (Vec::new(), writer(&cluster, "w", "reader", &[1, 2, 3]));
+    for [first, second, last] in ORDERS {
+        send_some(&mut writer, &mut sent);
+        cluster.kill(first).expect("it ran");
+        send_some(&mut writer, &mut sent);
+        cluster.kill(second).expect("it ran");
+        send_some(&mut writer, &mut sent);
+        assert_eq!(cluster.await_leader().expect("one is left"), last);
+        cluster.restart(second).expect("it comes back");
+        cluster.restart(first).expect("it comes back");
+        whole(&cluster);
+        cluster.ids().into_iter().for_each(|at| assert_read(&cluster, at, &sent));
+    }
+}
+
+#[test]
+fn after_a_total_stop_the_last_to_fail_leads_first_in_every_order_of_return() {
+    let _turn = together();
+    let mut cluster = three();
+    let (mut sent, mut writer) = (Vec::new(), writer(&cluster, "w", "reader", &[1, 2, 3]));
+    for (round, order) in ORDERS.into_iter().enumerate() {
+        let [first, second, last] = ORDERS[(round + 2) % ORDERS.len()];
+        for id in [first, second] {
+            cluster.kill(id).expect("it ran");
+            send_some(&mut writer, &mut sent);
+        }
+        cluster.kill(last).expect("it ran");
+        for id in order {
+            cluster.restart(id).expect("it comes back");
+            let alone = cluster.running();
+            if alone.contains(&last) {
+                cluster.await_leader().expect("the last to fail is here, so there is a leader");
+            }
+        }
+        whole(&cluster);
+        cluster.ids().into_iter().for_each(|at| assert_read(&cluster, at, &sent));
+    }
+}
