@@ -72,6 +72,12 @@ impl Core {
         either!(self, node => node.applied())
     }
 
+    /// The id that the entry at `index` gave to what it created, if it did: no older entry's is higher.
+    pub fn id_at(&self, index: Index) -> u64 {
+        let term = either!(self, node => node.log().term_at(index)).unwrap_or_default();
+        self.mode().id(term, index)
+    }
+
     /// The cluster's name, once there is a founding record.
     pub fn cluster(&self) -> Option<ClusterId> {
         either!(self, node => node.cluster())

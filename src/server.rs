@@ -220,7 +220,7 @@ impl Replica<'_> {
     fn start(
         self,
         log: storage::LogStore,
-        state: storage::StateStore,
+        mut state: storage::StateStore,
         recovered: &crate::consensus::Recovered,
     ) -> Result<Running, ServerError> {
         let system = |what| move |source| ServerError::System { what, source };
@@ -239,6 +239,7 @@ impl Replica<'_> {
                  cluster keeps its mode"
             )));
         }
+        state.set_mode(mode);
         let node = Core::new(mode, recovered, settings);
         log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
 

@@ -58,6 +58,7 @@ fn grammar() -> Vec<Bad> {
 
 fn values() -> Vec<Bad> {
     vec![
+        line("drop_silent_after_ms: §800", "is not served yet", "leave the key out"),
         line("cluster: §\"\"", "`cluster` is \"\"", "1 to 64 bytes"),
         line("cluster: §a|b", "`cluster` is \"a|b\"", "without `|`"),
         line("cluster: §two words", "`cluster` is \"two words\"", "spaces"),

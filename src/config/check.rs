@@ -58,6 +58,13 @@ fn names(config: &Config, found: &mut Found) {
             format!("give it 1 to {CLUSTER_NAME_BYTES_MAX} bytes without `|`, spaces and control characters"),
         );
     }
+    if config.drop_silent_after_ms > 0 {
+        found.add(
+            &[Key("drop_silent_after_ms")],
+            "`drop_silent_after_ms` is not served yet: a silent replica is waited for until its death is proven",
+            "leave the key out; stop the silent replica's process, and the others go on without it",
+        );
+    }
     if config.data_dir.as_os_str().is_empty() {
         found.add(&[Key("data_dir")], "`data_dir` is empty", "name a folder, or leave the key out for `data`");
     }

@@ -3,10 +3,24 @@
 
 use std::fmt;
 
-use super::{Boot, Member, Run};
+use super::{Boot, Index, Member, Mode, Run, Term};
 
 /// The highest number of a view: ids of messages keep 23 bits for it.
 pub const VIEW_NUMBER_MAX: u64 = (1 << 23) - 1;
+
+/// Bits of an id that the index keeps, in the mode that has views.
+const INDEX_BITS: u32 = 40;
+
+impl Mode {
+    /// The id of what an entry creates. It ascends along the log. With views it has the view's number in front, so that two
+    /// entries of one index, of which one was never acknowledged, or should not have been, never share an id.
+    pub fn id(self, term: Term, index: Index) -> u64 {
+        match self {
+            Self::Quorum => index.0,
+            Self::PrimaryBackup => (term.0 << INDEX_BITS) + index.0,
+        }
+    }
+}
 
 /// Names one view for ever. Ordered: by number first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

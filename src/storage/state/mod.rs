@@ -33,7 +33,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::consensus::{Boot, Index, Member};
+use crate::consensus::{Boot, Index, Member, Mode};
 use crate::machine::MachineStorage;
 use crate::storage::db::{self, Sync};
 use crate::storage::error::StorageError;
@@ -58,6 +58,7 @@ pub struct StateStore {
     young: young::Young,
     /// Accounts that are gone have left rows to take away.
     purging: bool,
+    mode: Mode,
 }
 
 /// How far the state is.
@@ -82,9 +83,14 @@ impl StateStore {
             let progress = schema::load(&conn, &owner)?;
             let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
             let (committed, hot, fresh) = (progress.clone(), RefCell::default(), RefCell::default());
-            Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true })
+            Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true, mode: Mode::Quorum })
         };
         open().map_err(|error: StorageError| error.of_state())
+    }
+
+    /// How the log that is applied here is replicated. The log says so, in its first entry; whoever opens both tells.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 
     /// Starts a transaction: entries are applied until [`StateStore::commit`].
@@ -169,5 +175,9 @@ impl MachineStorage for StateStore {
 
     fn set_stream(&mut self, member: Member, boot: Boot, n: u64) {
         self.progress.streams.insert(member, (boot, n));
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
     }
 }
