@@ -172,6 +172,15 @@ impl World {
         None
     }
 
+    /// One replica's disk and state finish.
+    pub fn settle_own(&mut self, at: usize) {
+        for _ in 0..5 {
+            self.turn(at);
+            self.store(at, usize::MAX);
+            self.apply(at);
+        }
+    }
+
     fn settle(&mut self) {
         for _ in 0..40 {
             for at in 0..HOSTS {

@@ -2,7 +2,7 @@
 
 use plainsong::consensus::Input;
 
-use super::world::{HOSTS, World};
+use super::world::{HOSTS, Item, World};
 
 const ORDERS: [[usize; HOSTS]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
@@ -90,4 +90,46 @@ fn a_wiped_replica_joins_again_as_a_newcomer() {
     world.wipe(2);
     assert_eq!(world.counts.wipes, 1, "a view serves without it");
     world.calm();
+}
+
+/// A view of two takes a newcomer in, tells nobody but it, and loses its leader: the other one has promised the view, and
+/// must not go on without the newcomer, nor from the view before.
+pub fn told_one_alone() {
+    let mut world = three();
+    world.crash(2);
+    let leader = world.serve().expect("two of three serve");
+    let other = 1 - leader;
+    world.start(2);
+    world.dial(leader, 2);
+    world.dial(other, 2);
+    let is_installed = |world: &World, at: usize| {
+        world.hosts[at].process.as_ref().is_some_and(|p| p.node.views().installed.members.len() == HOSTS)
+    };
+    for _ in 0..500 {
+        for at in 0..HOSTS {
+            world.turn(at);
+            world.store(at, usize::MAX);
+            world.apply(at);
+            for from in 0..HOSTS {
+                // From the moment that the leader tells of it, the other hears nothing.
+                if (at, from) != (other, leader) || !is_installed(&world, leader) {
+                    world.deliver(at, from);
+                }
+            }
+        }
+        if is_installed(&world, 2) {
+            break;
+        }
+    }
+    world.settle_own(2);
+    assert!(is_installed(&world, 2) && !is_installed(&world, other), "the newcomer alone was told");
+    world.crash(leader);
+    world.inbox[other][leader].retain(|item| !matches!(item, Item::Frame(_)));
+    assert!(world.serve().is_some(), "the other and the newcomer go on together");
+    world.calm();
+}
+
+#[test]
+fn a_view_of_which_only_a_newcomer_was_told_is_gone_on_from() {
+    told_one_alone();
 }
