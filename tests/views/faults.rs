@@ -2,17 +2,18 @@
 
 use plainsong::consensus::{FoundingState, Index, Input, Role, View};
 
-use super::world::{HOSTS, World, member};
+use super::world::{World, member};
 
-/// Rounds of the calm in which three replicas must be able to begin to serve together.
+/// Rounds of the calm in which all replicas must be able to begin to serve together.
 const CALM_ROUNDS: u32 = 400;
 
 impl World {
     /// One thing happens.
     pub fn step(&mut self) {
         self.counts.steps += 1;
-        let at = self.rng.usize(0..HOSTS);
-        let other = (at + self.rng.usize(1..HOSTS)) % HOSTS;
+        let size = self.size();
+        let at = self.rng.usize(0..size);
+        let other = (at + self.rng.usize(1..size)) % size;
         if self.rng.u32(0..1000) < self.faults {
             return self.fault(at, other);
         }
@@ -39,28 +40,30 @@ impl World {
             8..20 => self.crash(at),
             20..30 => self.dies_after = Some((at, self.rng.usize(0..6))),
             30..85 => self.start_any(at),
-            85..87 => (0..HOSTS).for_each(|host| self.crash(host)),
+            85..87 => (0..self.size()).for_each(|host| self.crash(host)),
             87..93 => self.slow = (at, other),
             93..96 => self.tell(at, Input::HandOver),
-            _ => (0..HOSTS).for_each(|host| self.wipe(host)),
+            _ => (0..self.size()).for_each(|host| self.wipe(host)),
         }
     }
 
     fn start_any(&mut self, at: usize) {
-        let dead = (0..HOSTS).map(|host| (at + host) % HOSTS).find(|host| self.hosts[*host].process.is_none());
+        let dead =
+            (0..self.size()).map(|host| (at + host) % self.size()).find(|host| self.hosts[*host].process.is_none());
         self.start(dead.unwrap_or(at));
     }
 
     fn dial_any(&mut self, at: usize) {
-        for other in (0..HOSTS).filter(|other| *other != at) {
+        for other in (0..self.size()).filter(|other| *other != at) {
             self.dial(at, other);
         }
     }
 
     fn deliver_any(&mut self) {
-        let full: Vec<_> = (0..HOSTS * HOSTS).filter(|at| !self.inbox[at / HOSTS][at % HOSTS].is_empty()).collect();
+        let size = self.size();
+        let full: Vec<_> = (0..size * size).filter(|at| !self.inbox[at / size][at % size].is_empty()).collect();
         if let Some(at) = self.rng.choice(full) {
-            let (to, from) = (at / HOSTS, at % HOSTS);
+            let (to, from) = (at / size, at % size);
             if (to, from) != self.slow || self.rng.u8(..) < 20 {
                 self.deliver(to, from);
             }
@@ -69,7 +72,7 @@ impl World {
 
     fn propose_somewhere(&mut self, at: usize) {
         let leads = |host: usize| self.hosts[host].process.as_ref().is_some_and(|p| p.role == Role::Leader);
-        let leader = (0..HOSTS).find(|host| leads(*host)).unwrap_or(at);
+        let leader = (0..self.size()).find(|host| leads(*host)).unwrap_or(at);
         self.propose(leader);
     }
 
@@ -92,7 +95,7 @@ impl World {
                 p.role == Role::Leader && committed && !view.has(me) && self.all_live(view)
             })
         };
-        let is_spare = self.hosts[at].process.is_none() && (0..HOSTS).any(serves_without);
+        let is_spare = self.hosts[at].process.is_none() && (0..self.size()).any(serves_without);
         if is_spare && self.hosts[at].disk.founding != FoundingState::Blank {
             self.counts.wipes += 1;
             let incarnation = self.rng.u64(100..);
@@ -122,11 +125,11 @@ impl World {
         self.note(|| "calm".to_owned());
         let payload = self.payloads;
         for round in 0..CALM_ROUNDS {
-            (0..HOSTS).for_each(|at| self.start(at));
+            (0..self.size()).for_each(|at| self.start(at));
             // The lowest id goes first, as timers make it; now and then another one does.
-            let at = if round % 7 == 6 { self.rng.usize(0..HOSTS) } else { (round % 3) as usize };
+            let at = if round % 7 == 6 { self.rng.usize(0..self.hosts.len()) } else { round as usize % self.size() };
             self.go_on(at);
-            if self.three_serve(payload) {
+            if self.all_serve(payload) {
                 return;
             }
             self.propose_somewhere(0);
@@ -138,12 +141,12 @@ impl World {
             println!("{} {:?} {:?} warm {warm}", host.disk.me, p.run.boot, p.node.standing());
             println!("    promised {}\n    installed {}", views.promised, views.installed);
         }
-        panic!("no view of three serves");
+        panic!("no view of all serves");
     }
 
     /// Who runs is linked, every death is known, and one of them is asked to campaign.
     pub fn go_on(&mut self, at: usize) {
-        for host in 0..HOSTS {
+        for host in 0..self.size() {
             (0..host).for_each(|other| self.dial(host, other));
             for (member, run) in self.dead.clone() {
                 self.tell(host, Input::Dead(member, run));
@@ -160,11 +163,11 @@ impl World {
     pub fn serve(&mut self) -> Option<usize> {
         let before = self.oracle.newest_payload;
         for round in 0..30 {
-            self.go_on(round % HOSTS);
+            self.go_on(round % self.size());
             self.propose_somewhere(0);
             self.settle();
             let leads = |at: &usize| self.hosts[*at].process.as_ref().is_some_and(|p| p.role == Role::Leader);
-            let leader = (0..HOSTS).find(leads);
+            let leader = (0..self.size()).find(leads);
             if leader.is_some() && self.oracle.newest_payload > before {
                 return leader;
             }
@@ -183,11 +186,11 @@ impl World {
 
     fn settle(&mut self) {
         for _ in 0..40 {
-            for at in 0..HOSTS {
+            for at in 0..self.size() {
                 self.turn(at);
                 self.store(at, usize::MAX);
                 self.apply(at);
-                for from in 0..HOSTS {
+                for from in 0..self.size() {
                     while !self.inbox[at][from].is_empty() {
                         self.deliver(at, from);
                     }
@@ -204,12 +207,12 @@ impl World {
         self.hosts.iter().filter_map(|host| host.process.as_ref()).all(idle)
     }
 
-    /// Whether all three are in one view that has acknowledged something new, and hold it.
-    fn three_serve(&self, payload: u64) -> bool {
+    /// Whether all are in one view that has acknowledged something new, and hold it.
+    fn all_serve(&self, payload: u64) -> bool {
         let processes: Vec<_> = self.hosts.iter().filter_map(|host| host.process.as_ref()).collect();
         let serves = |p: &&super::world::Process| {
             p.role == Role::Leader
-                && p.node.views().installed.members.len() == HOSTS
+                && p.node.views().installed.members.len() == self.size()
                 && p.node.commit() == p.node.last()
         };
         let Some(leader) = processes.iter().find(|p| serves(p)) else { return false };

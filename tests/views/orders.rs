@@ -2,13 +2,19 @@
 
 use plainsong::consensus::Input;
 
-use super::world::{HOSTS, Item, World};
+use super::world::{Item, World};
+
+const HOSTS: usize = 3;
 
 const ORDERS: [[usize; HOSTS]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
 /// Three that serve together.
 fn three() -> World {
-    let mut world = World::new(7, false);
+    some(HOSTS)
+}
+
+fn some(size: usize) -> World {
+    let mut world = World::new(size, 7, false);
     world.calm();
     world
 }
@@ -132,4 +138,40 @@ pub fn told_one_alone() {
 #[test]
 fn a_view_of_which_only_a_newcomer_was_told_is_gone_on_from() {
     told_one_alone();
+}
+
+/// How many of 1, 3, 5 and 7 may die, one after the other: all but one, whichever they are; and they come back.
+fn all_but_one_of(size: usize) {
+    for rotation in 0..size {
+        for step in (1..=size).filter(|step| size == 1 || (1..size).all(|n| (n * step) % size != 0)) {
+            let order: Vec<usize> = (0..size).map(|n| (rotation + n * step) % size).collect();
+            let mut world = some(size);
+            for (victim, last) in order.iter().zip(&order[1..]) {
+                assert!(world.serve().is_some());
+                world.crash(*victim);
+                if last == order.last().expect("somebody is left") {
+                    assert_eq!(world.serve(), Some(*last), "all others died, in the order {order:?}");
+                }
+            }
+            world.calm();
+        }
+    }
+}
+
+#[test]
+fn one_replica_serves_alone_and_again_after_each_crash() {
+    all_but_one_of(1);
+    let mut world = some(1);
+    world.crash(0);
+    world.calm();
+}
+
+#[test]
+fn any_four_of_five_die_one_after_the_other_and_the_last_one_serves() {
+    all_but_one_of(5);
+}
+
+#[test]
+fn any_six_of_seven_die_one_after_the_other_and_the_last_one_serves() {
+    all_but_one_of(7);
 }

@@ -1,4 +1,4 @@
-//! Three replicas, their disks, and the links between them. One step is one thing that happens somewhere.
+//! Some replicas, their disks, and the links between them. One step is one thing that happens somewhere.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,8 +12,6 @@ use plainsong::views::Node;
 
 use super::disk::Disk;
 use super::oracle::Oracle;
-
-pub const HOSTS: usize = 3;
 
 /// What lies in a replica's inbox from another one.
 #[derive(Clone, Debug)]
@@ -31,7 +29,7 @@ pub struct Process {
     pub loads: VecDeque<(Reader, Index, Index)>,
     pub applying: VecDeque<Vec<Entry>>,
     /// The connection to each other one that it knows of.
-    pub attached: [Option<u64>; HOSTS],
+    pub attached: Vec<Option<u64>>,
     /// What was committed when each read was asked.
     pub reads: BTreeMap<u64, usize>,
     pub role: Role,
@@ -91,7 +89,7 @@ pub struct World {
     pub rng: Rng,
     pub hosts: Vec<Host>,
     /// `inbox[to][from]`.
-    pub inbox: [[VecDeque<Item>; HOSTS]; HOSTS],
+    pub inbox: Vec<Vec<VecDeque<Item>>>,
     /// The connection of each pair that stands, by (lower, higher).
     pub links: BTreeMap<(usize, usize), u64>,
     pub generation: u64,
@@ -122,12 +120,12 @@ pub fn host_of(id: ReplicaId) -> usize {
 }
 
 impl World {
-    pub fn new(seed: u64, verbose: bool) -> Self {
+    pub fn new(size: usize, seed: u64, verbose: bool) -> Self {
         let host = |at| Host { disk: Disk::blank(member(at, 10 + at as u64)), process: None, saved: Index(0) };
         let mut world = Self {
             rng: Rng::with_seed(seed),
-            hosts: (0..HOSTS).map(host).collect(),
-            inbox: Default::default(),
+            hosts: (0..size).map(host).collect(),
+            inbox: vec![vec![VecDeque::new(); size]; size],
             links: BTreeMap::new(),
             generation: 0,
             dead: Vec::new(),
@@ -141,8 +139,13 @@ impl World {
             slow: (0, 1),
         };
         world.faults = [10, 20, 40, 60, 100][world.rng.usize(0..5)];
-        (0..HOSTS).for_each(|at| world.start(at));
+        (0..size).for_each(|at| world.start(at));
         world
+    }
+
+    /// How many replicas there are.
+    pub fn size(&self) -> usize {
+        self.hosts.len()
     }
 
     pub fn note(&self, text: impl FnOnce() -> String) {
@@ -162,7 +165,7 @@ impl World {
         let recovered = self.hosts[at].disk.recover(applied);
         let run = Run { boot: recovered.boot, nonce: self.rng.u32(1..) };
         self.note(|| format!("{} starts as {run:?}, log {}, {:?}", recovered.me, recovered.last, recovered.views));
-        let ids = (0..HOSTS).map(id).collect();
+        let ids = (0..self.size()).map(id).collect();
         let node = Node::new(&recovered, Settings { run, ids, book: 7, joins: false, fresh_cluster: ClusterId(9) });
         let role = node.standing().role;
         self.hosts[at].process = Some(Process {
@@ -171,7 +174,7 @@ impl World {
             storing: VecDeque::new(),
             loads: VecDeque::new(),
             applying: VecDeque::new(),
-            attached: [None; HOSTS],
+            attached: vec![None; self.size()],
             reads: BTreeMap::new(),
             role,
         });
@@ -186,7 +189,7 @@ impl World {
         self.note(|| format!("{me} dies; {kept} of {} batches reached its disk", process.storing.len()));
         process.storing.iter().take(kept).for_each(|batch| self.hosts[at].disk.write(batch));
         self.dead.push((me, process.run));
-        for other in (0..HOSTS).filter(|other| *other != at) {
+        for other in (0..self.size()).filter(|other| *other != at) {
             self.inbox[at][other].clear();
             self.cut(at, other);
         }
