@@ -108,8 +108,9 @@ pub fn told_one_alone() {
     world.start(2);
     world.dial(leader, 2);
     world.dial(other, 2);
+    let newcomer = (world.hosts[2].disk.me, world.hosts[2].process.as_ref().expect("it was started").run);
     let is_installed = |world: &World, at: usize| {
-        world.hosts[at].process.as_ref().is_some_and(|p| p.node.views().installed.members.len() == HOSTS)
+        world.hosts[at].process.as_ref().is_some_and(|p| p.node.views().installed.names(newcomer.0, newcomer.1))
     };
     for _ in 0..500 {
         for at in 0..HOSTS {
