@@ -78,8 +78,8 @@
 //!
 //! - *Snapshots.* The log is the truth and is kept whole: a new replica is sent all of it, and disks fill with
 //!   history.
-//! - *Primary-backup views*, which serve down to the last replica where crashes are the only faults: without them,
-//!   a majority must live.
+//! - *Serving down to the last replica*: a majority must live. Where crashes are the only faults, `src/views` does
+//!   without one.
 //! - *General changes of membership.* Only a wiped voter is replaced; growing or shrinking a cluster comes later.
 //! - *Leases.* Every read costs a round of pulses, shared by all reads that wait for one.
 //! - *A disk lost while the cluster is being founded*, after the record was written and before anybody was sealed,

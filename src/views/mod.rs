@@ -26,14 +26,14 @@
 //!
 //! # Why each rule is there
 //!
-//! - *Base.* 1. View 1 of 1, 2, 3; 1 and 2 see 3 die, install view 2 without it, and serve. 2. Replica 3's process was only
-//!   thought dead by its own slow promise: it proposes view 3 from view 1, with a higher number. Were that enough, 1 and 2
-//!   would take over a log that lacks what view 2 acknowledged. Both have installed something newer than its base.
+//! - *Base.* 1. Replica 1, of a view of 1 and 2, takes 3 in, tells 3 alone, and dies. 2. 2 has promised that view, knows only
+//!   the one before to be installed, and proposes 2 and 3 from it, with a higher number. 3. Were 3 to accept, it would give up a
+//!   view that it was told of, and may have served in, for a log that need not hold it. It refuses, and proposes itself.
 //! - *Tell after install.* 1. 1, of a view of 1 and 2, proposes to add 3, tells 3 that it is installed, and dies before its
 //!   own disk has it; 2 dies. 2. Replica 3 goes on alone, acknowledges, and dies. 3. 1 and 2 start: both know only the view
 //!   of 1 and 2, hear each other, and serve without what 3 acknowledged.
-//! - *The union.* As before, but 1 had it on its disk, and 3 was told; 1 dies. 2 has promised the view with 3 in it. Were it to
-//!   propose its installed view's living members alone, it would serve by itself, and 3, once 2 is dead, by itself too.
+//! - *The union.* As with the base; but 2 proposes the living members of its installed view alone: itself. It serves, and dies;
+//!   3, told of a view of all three, of whom nobody else lives, goes on alone, without what 2 acknowledged.
 //! - *The cold clause.* 1 dies; 2 serves alone, and dies; 1 starts. Everybody else is dead, and it must still wait.
 //!
 //! **Terms.** Entries and frames carry the number of their view where the other mode has the term: installed views have
