@@ -1,5 +1,5 @@
-//! Heartbeat: owns *who is alive*. It keeps the pulse links, which carry nothing but pulses, says when a round of pulses
-//! is due, and looks for evidence that a process is gone. What a pulse says is the node's business.
+//! Heartbeat: owns *who is alive*. It keeps the pulse links, which carry nothing but pulses, says when a round of
+//! pulses is due, and looks for evidence that a process is gone. What a pulse says is the node's business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -143,8 +143,8 @@ impl Heartbeat {
         });
     }
 
-    /// A process dies descriptor by descriptor, and a link may never have come up: who is watched is looked for until there
-    /// is proof of its death, or it is linked again.
+    /// A process dies descriptor by descriptor, and a link may never have come up: who is watched is looked for until
+    /// there is proof of its death, or it is linked again.
     fn look_for_proof(&mut self, ctx: &Context<Self>) {
         for (member, run) in self.watched.clone() {
             let linked = self.links.get(&member.id).is_some_and(|link| (link.member, link.run) == (member, run));
@@ -197,8 +197,8 @@ impl Heartbeat {
 enum Found {
     /// That very run answers.
     Life,
-    /// The host refuses the connection, so that nobody listens there, as a living run always does; or another run has the
-    /// address.
+    /// The host refuses the connection, so that nobody listens there, as a living run always does; or another run has
+    /// the address.
     Death,
     /// No answer, or one that is not of a replica.
     Nothing,

@@ -23,7 +23,7 @@
 //! | Store (state) → Replicator | [`internal::FromState`] | one for each job | — |
 //! | Replicator → Peer | [`internal::ToPeer`] | the follower's in-flight window, the origin's window | `LINK_OUT_BYTES_MAX`: the link is cut |
 //! | Peer → Replicator | [`internal::FromPeer`] | one chunk of the socket (`send().await`) | the socket is not read |
-//! | Heartbeat ⇄ Replicator | pulses | one tick is out; a pulse that does not fit the socket is dropped | the next round makes up for it |
+//! | Heartbeat ⇄ Replicator | pulses; whom to watch, proven deaths | one tick is out; a pulse that does not fit the socket is dropped | the next round makes up for it |
 //! | Heartbeat → Election | who lives, evidence | one a change | — |
 //! | Replicator → Election | a leader was heard, standing | one a turn, at most one each few ms | — |
 //! | Election → Replicator | stand, be quiet, check the quorum | one for each timer | — |

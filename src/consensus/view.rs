@@ -12,8 +12,8 @@ pub const VIEW_NUMBER_MAX: u64 = (1 << 23) - 1;
 const INDEX_BITS: u32 = 40;
 
 impl Mode {
-    /// The id of what an entry creates. It ascends along the log. With views it has the view's number in front, so that two
-    /// entries of one index, of which one was never acknowledged, or should not have been, never share an id.
+    /// The id of what an entry creates. It ascends along the log. With views it has the view's number in front, so that
+    /// two entries of one index, of which one was never acknowledged, or should not have been, never share an id.
     pub fn id(self, term: Term, index: Index) -> u64 {
         match self {
             Self::Quorum => index.0,

@@ -20,7 +20,8 @@ impl Node {
             return;
         };
         if view != self.following {
-            // So that whoever leads an older view, or one this replica could not promise, learns why nothing comes back.
+            // So that whoever leads an older view, or one this replica could not promise, learns why nothing comes
+            // back.
             self.say_news(from.id, self.news());
             return;
         }
@@ -43,8 +44,8 @@ impl Node {
         }
     }
 
-    /// Appends what is new; what contradicts goes first: it was never held by all. Returns whether the log is one of this
-    /// mode.
+    /// Appends what is new; what contradicts goes first: it was never held by all. Returns whether the log is one of
+    /// this mode.
     fn take_over(&mut self, entries: Vec<Entry>) -> bool {
         for entry in entries {
             match self.log.term_at(entry.index) {

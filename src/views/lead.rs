@@ -128,7 +128,8 @@ impl Node {
     }
 
     pub(super) fn loaded_for_peer(&mut self, id: ReplicaId, entries: Vec<Entry>) {
-        // They may have been read before this log was another's for a while. One that is in the log vouches for all before.
+        // They may have been read before this log was another's for a while. One that is in the log vouches for all
+        // before.
         let current = entries.last().is_some_and(|e| self.log.term_at(e.index) == Some(e.term));
         let Some(progress) = self.lead().and_then(|lead| lead.progress.get_mut(&id)) else { return };
         if progress.flow != Flow::Load {

@@ -19,7 +19,8 @@ use super::lead::Lead;
 /// What the node does about leadership.
 #[derive(Clone, Debug)]
 pub(super) enum Part {
-    /// Takes the log of the proposer of `following`, if it has one; `leader` once it was told that the view is installed.
+    /// Takes the log of the proposer of `following`, if it has one; `leader` once it was told that the view is
+    /// installed.
     Follower { leader: Option<ReplicaId> },
     /// Its own view is promised here, and not yet installed.
     Proposer(Box<Lead>),

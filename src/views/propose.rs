@@ -12,7 +12,8 @@ use super::node::{News, Part, Peer};
 impl Node {
     // --- when to propose -------------------------------------------------------------------------------------
 
-    /// No leader was heard of for a while, or it is certainly gone. Silence is no reason: only one that is dead is replaced.
+    /// No leader was heard of for a while, or it is certainly gone. Silence is no reason: only one that is dead is
+    /// replaced.
     pub(super) fn campaign(&mut self) {
         let stands = match self.part {
             Part::Follower { .. } => self.head_is_gone(),
@@ -81,7 +82,8 @@ impl Node {
         self.peers.values().filter_map(|peer| peer.news).any(|news| news.promised > self.following)
     }
 
-    /// Whether that run is proven to have ended. A newer run of a disk proves it of the older ones: a disk has one owner.
+    /// Whether that run is proven to have ended. A newer run of a disk proves it of the older ones: a disk has one
+    /// owner.
     pub(super) fn is_dead(&self, member: Member, run: Run) -> bool {
         self.dead.get(&member).is_some_and(|dead| run.boot <= dead.boot)
             || self.runs.get(&member).is_some_and(|newest| run.boot < newest.boot)
@@ -129,8 +131,8 @@ impl Node {
         }
     }
 
-    /// Everyone but the dead, if this replica is warm; if it is cold, everyone, in the runs of today. `None` if it may not
-    /// propose.
+    /// Everyone but the dead, if this replica is warm; if it is cold, everyone, in the runs of today. `None` if it may
+    /// not propose.
     fn members_to_propose(&self) -> Option<Vec<(Member, Run)>> {
         let Views { promised, installed } = &self.views;
         if !self.is_sealed() || !installed.has(self.me) {
@@ -281,8 +283,8 @@ impl Node {
         }
     }
 
-    /// The proposer of the promised view says that it is installed; or that of another one, which this run is not in: from
-    /// that it learns.
+    /// The proposer of the promised view says that it is installed; or that of another one, which this run is not in:
+    /// from that it learns.
     pub(super) fn told_installed(&mut self, from: Member, run: Run, view: View) {
         if view.leader() != Some((from, run)) {
             return;

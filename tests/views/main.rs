@@ -1,10 +1,11 @@
-//! The second core (`plainsong::views`) as a cluster of three, now and then of five, walked at random: what may happen next is drawn, not timed.
+//! The second core (`plainsong::views`) as a cluster of three, now and then of five, walked at random: what may happen
+//! next is drawn, not timed.
 //!
 //! Replicas crash in the middle of a turn, lose what was not fsynced, start again, lose links and what was in them, are
 //! told of deaths (only of real ones, at any time after them), are asked to campaign for no reason. `oracle.rs` checks
-//! from outside: nothing acknowledged is lost or reordered, no older view acknowledges after a newer one, the last to fail
-//! is the first to lead, reads are current, everything said is durable; and after each walk everybody comes back, and all
-//! serve together.
+//! from outside: nothing acknowledged is lost or reordered, no older view acknowledges after a newer one, the last to
+//! fail is the first to lead, reads are current, everything said is durable; and after each walk everybody comes back,
+//! and all serve together.
 //!
 //! ```text
 //! cargo test --test views -- --nocapture                              how many steps, and what happened in them

@@ -24,8 +24,8 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// A view begins to be led. None of its members had installed a newer one than its base, and nobody who lives and was
-    /// told of a view is left out of this one.
+    /// A view begins to be led. None of its members had installed a newer one than its base, and nobody who lives and
+    /// was told of a view is left out of this one.
     pub fn leads(&self, node: &Node, others: &[&Node]) {
         let view = &node.views().installed;
         for other in others {

@@ -98,8 +98,8 @@ fn a_wiped_replica_joins_again_as_a_newcomer() {
     world.calm();
 }
 
-/// A view of two takes a newcomer in, tells nobody but it, and loses its leader: the other one has promised the view, and
-/// must not go on without the newcomer, nor from the view before.
+/// A view of two takes a newcomer in, tells nobody but it, and loses its leader: the other one has promised the view,
+/// and must not go on without the newcomer, nor from the view before.
 pub fn told_one_alone() {
     let mut world = three();
     world.crash(2);

@@ -180,7 +180,8 @@ impl World {
         });
     }
 
-    /// Ends the process: a part of what was on its way to the disk got there, in order, and a part of what it sent arrives.
+    /// Ends the process: a part of what was on its way to the disk got there, in order, and a part of what it sent
+    /// arrives.
     pub fn crash(&mut self, at: usize) {
         let Some(process) = self.hosts[at].process.take() else { return };
         self.counts.crashes += 1;
@@ -208,7 +209,8 @@ impl World {
         for (to, from) in [(one, other), (other, one)] {
             if self.hosts[to].process.is_some() {
                 let queue = &mut self.inbox[to][from];
-                // What is of this connection is lost from some point on; an earlier one's end, and this one's begin, are not.
+                // What is of this connection is lost from some point on; an earlier one's end, and this one's begin,
+                // are not.
                 let first = queue.iter().rposition(|item| !matches!(item, Item::Frame(_))).map_or(0, |at| at + 1);
                 let kept = self.rng.usize(first..=queue.len());
                 queue.truncate(kept);

@@ -1,5 +1,5 @@
-//! The views that this replica has promised and installed: one row each, of the mode `primary-backup` alone. The table is
-//! made with the first of them, so that the file of a cluster of the other mode is what it always was.
+//! The views that this replica has promised and installed: one row each, of the mode `primary-backup` alone. The table
+//! is made with the first of them, so that the file of a cluster of the other mode is what it always was.
 //!
 //! As with term and vote, a flipped bit in here would be a promise that nobody made: each row carries a crc.
 
