@@ -213,6 +213,11 @@ impl Node {
         &self.views
     }
 
+    /// Whether that member has said of its views, over the link that stands.
+    pub fn has_heard(&self, member: Member) -> bool {
+        self.peers.get(&member.id).is_some_and(|peer| peer.intro.member == member && peer.news.is_some())
+    }
+
     /// Whether it was told, in this run, of an installed view that names it.
     pub fn is_warm(&self) -> bool {
         self.warm

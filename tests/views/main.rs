@@ -70,7 +70,10 @@ fn first_broken() {
     }));
     let is_broken = |seed: &u64| {
         catch_unwind(AssertUnwindSafe(|| match seed {
-            0 => orders::told_one_alone(),
+            0 => {
+                orders::told_one_alone();
+                orders::news_come_late();
+            }
             _ => drop(walk(*seed, false)),
         }))
         .is_err()

@@ -141,6 +141,54 @@ fn a_view_of_which_only_a_newcomer_was_told_is_gone_on_from() {
     told_one_alone();
 }
 
+/// One that has just started heard a warm leader, and not yet that this has gone on alone. It must not propose from what it
+/// knows: a learner would be made to truncate what is committed.
+pub fn news_come_late() {
+    let mut world = three();
+    let leader = world.serve().expect("three serve");
+    let others: Vec<usize> = (0..HOSTS).filter(|at| *at != leader).collect();
+    let (late, learner) = (others[0], others[1]);
+    world.crash(late);
+    world.crash(learner);
+    world.start(late);
+    world.dial(leader, late);
+    world.deliver(leader, late);
+    world.turn(leader);
+    for _ in 0..20 {
+        world.settle_own(leader);
+        world.settle_own(late);
+        let knows = world.hosts[late].process.as_ref().is_some_and(|p| p.node.has_heard(world.hosts[leader].disk.me));
+        if !knows {
+            world.deliver(late, leader);
+        }
+        world.deliver(leader, late);
+    }
+    for (member, run) in world.dead.clone() {
+        world.tell(leader, Input::Dead(member, run));
+    }
+    world.start(learner);
+    world.dial(leader, learner);
+    world.dial(late, learner);
+    let before = world.oracle.committed.len();
+    for _ in 0..100 {
+        world.propose(leader);
+        for at in 0..HOSTS {
+            world.settle_own(at);
+            for from in (0..HOSTS).filter(|from| (at, *from) != (late, leader)) {
+                world.deliver(at, from);
+            }
+        }
+        world.tell(late, Input::Campaign);
+    }
+    assert!(world.oracle.committed.len() > before, "the leader goes on alone");
+    world.calm();
+}
+
+#[test]
+fn who_has_just_started_proposes_nothing_beside_a_warm_member() {
+    news_come_late();
+}
+
 /// How many of 1, 3, 5 and 7 may die, one after the other: all but one, whichever they are; and they come back.
 fn all_but_one_of(size: usize) {
     for rotation in 0..size {
