@@ -223,7 +223,7 @@ pub struct Batch {
     /// New state of the founding.
     pub founding: Option<FoundingState>,
     /// New views: of the mode `primary-backup` alone.
-    pub views: Option<super::Views>,
+    pub views: Option<Box<super::Views>>,
     /// Drop this entry and all behind it.
     pub truncate_from: Option<Index>,
     /// Append these; they follow what is left without a gap.

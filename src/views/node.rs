@@ -290,7 +290,7 @@ impl Node {
         assert!(next.promised.id >= now.promised.id, "the promise {} falls to {}", now.promised.id, next.promised.id);
         assert!(next.installed.id >= now.installed.id, "view {} falls to {}", now.installed.id, next.installed.id);
         assert!(next.installed.id <= next.promised.id, "{} is installed before it is promised", next.installed.id);
-        self.batch.views = Some(views.clone());
+        self.batch.views = Some(Box::new(views.clone()));
         self.views = views;
     }
 

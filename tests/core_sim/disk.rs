@@ -42,7 +42,7 @@ impl Disk {
             self.founding = founding;
         }
         if let Some(views) = &batch.views {
-            self.views = Some(views.clone());
+            self.views = Some(views.as_ref().clone());
         }
         if let Some(from) = batch.truncate_from {
             self.entries.truncate(position(from));

@@ -2,7 +2,7 @@
 
 use plainsong::drill::{Cluster, ClusterOptions, KeyedWriter, read_mailbox, wait_until};
 
-use crate::harness::{PATIENCE, start, together, writer};
+use crate::harness::{PATIENCE, REQUEST_TIMEOUT, start, together, writer};
 use crate::person::Person;
 
 /// Messages between two harms.
@@ -79,4 +79,20 @@ fn after_a_total_stop_the_last_to_fail_leads_first_in_every_order_of_return() {
         whole(&cluster);
         cluster.ids().into_iter().for_each(|at| assert_read(&cluster, at, &sent));
     }
+}
+
+#[test]
+fn a_member_that_hangs_blocks_all_writes_and_nothing_is_lost_or_doubled_when_it_goes_on() {
+    let _turn = together();
+    let mut cluster = three();
+    let (mut sent, mut writer) = (Vec::new(), writer(&cluster, "w", "reader", &[1, 2, 3]));
+    send_some(&mut writer, &mut sent);
+    cluster.pause(3).expect("it runs");
+    let (key, text) = ("held", "while one hangs");
+    writer.send(key, text, REQUEST_TIMEOUT).expect_err("one that hangs is not dead, and has to hold it, too");
+    cluster.resume(3).expect("it was paused");
+    writer.send(key, text, PATIENCE).expect("all go on");
+    sent.push(text.to_owned());
+    send_some(&mut writer, &mut sent);
+    cluster.ids().into_iter().for_each(|at| assert_read(&cluster, at, &sent));
 }

@@ -145,9 +145,10 @@ fn a_view_of_which_only_a_newcomer_was_told_is_gone_on_from() {
 /// knows: a learner would be made to truncate what is committed.
 pub fn news_come_late() {
     let mut world = three();
-    let leader = world.serve().expect("three serve");
-    let others: Vec<usize> = (0..HOSTS).filter(|at| *at != leader).collect();
-    let (late, learner) = (others[0], others[1]);
+    // Who leads dies with another one; the third will lead, and the two learn.
+    let learner = world.serve().expect("three serve");
+    let others: Vec<usize> = (0..HOSTS).filter(|at| *at != learner).collect();
+    let (late, leader) = (others[0], others[1]);
     world.crash(late);
     world.crash(learner);
     world.start(late);
@@ -166,6 +167,8 @@ pub fn news_come_late() {
     for (member, run) in world.dead.clone() {
         world.tell(leader, Input::Dead(member, run));
     }
+    world.tell(leader, Input::Campaign);
+    world.settle_own(leader);
     world.start(learner);
     world.dial(leader, learner);
     world.dial(late, learner);

@@ -90,7 +90,7 @@ fn views_are_read_back_and_a_flipped_bit_in_one_is_refused() {
     };
     for number in [1, 2] {
         let views = Views { promised: view(number + 1), installed: view(number) };
-        log.write(&[Batch { views: Some(views), ..Batch::default() }]).expect("it is written");
+        log.write(&[Batch { views: Some(Box::new(views)), ..Batch::default() }]).expect("it is written");
     }
     drop(log);
     assert_eq!(open(dir.path()).1.views, Some(Views { promised: view(3), installed: view(2) }));
