@@ -37,7 +37,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn walk(seed: u64, verbose: bool) -> Counts {
-    let mut world = World::new(if seed % 8 == 0 { 5 } else { 3 }, seed, verbose);
+    let mut world = World::new(if seed.is_multiple_of(8) { 5 } else { 3 }, seed, verbose);
     world.found();
     for _ in 0..STEPS {
         world.step();
