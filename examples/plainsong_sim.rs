@@ -121,10 +121,17 @@ fn understand(line: &str) -> Option<Said> {
             else {
                 return None;
             };
-            let events = 0;
-            let summary =
-                Summary { simulated, events, committed, acknowledged, reads, refused, unknown, histories, over_quota };
-            Some(Said::Ok(summary))
+            Some(Said::Ok(Summary {
+                simulated,
+                committed,
+                acknowledged,
+                reads,
+                refused,
+                unknown,
+                histories,
+                over_quota,
+                ..Summary::default()
+            }))
         }
         ["broken", seed, law, text] => {
             let broken = Broken { law: (*law).to_owned(), text: (*text).to_owned() };

@@ -1,6 +1,8 @@
 //! What the two stores cost: entries a second, and bytes a message.
 //!
-//! `cargo run --release --example storage_bench [-- MESSAGES [ACCOUNTS]]`
+//! `cargo run --release --example storage_bench [-- MESSAGES [ACCOUNTS [DIR]]]`
+//!
+//! In DIR the files are kept, as those of replica 1 of a cluster "bench": something for `plainsong verify DIR` to read.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,15 +15,16 @@ const BATCH: usize = 1_000;
 const TEXT_BYTES: usize = 100;
 
 fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>());
-    let messages = args.next().transpose()?.unwrap_or(400_000);
-    let accounts = args.next().transpose()?.unwrap_or(1_000);
-    let dir = tempfile::tempdir()?;
-    let mut opened = storage::open(dir.path(), ReplicaId(1), "bench")?;
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let messages = args.first().map_or(Ok(400_000), |arg| arg.parse())?;
+    let accounts = args.get(1).map_or(Ok(1_000), |arg| arg.parse())?;
+    let scratch = tempfile::tempdir()?;
+    let dir = args.get(2).map_or(scratch.path(), Path::new);
+    let mut opened = storage::open(dir, ReplicaId(1), "bench")?;
     let me = opened.recovered.me;
 
     run(&mut opened, entries(me, 1, accounts, |n| format!("|1|user{n}")))?;
-    let before = bytes(dir.path(), "state.db")?;
+    let before = bytes(dir, "state.db")?;
     // Any sender and any recipient: the worst for the pages of the views.
     let mut random = fastrand::Rng::with_seed(1);
     let text = "x".repeat(TEXT_BYTES);
@@ -30,11 +33,11 @@ fn main() -> anyhow::Result<()> {
         format!("user{from}#{from}|5|user{to}|{text}")
     };
     let (log, state) = run(&mut opened, entries(me, accounts + 1, accounts + messages, send))?;
-    let (log_bytes, state_bytes) = (bytes(dir.path(), "log.db")?, bytes(dir.path(), "state.db")? - before);
+    let (log_bytes, state_bytes) = (bytes(dir, "log.db")?, bytes(dir, "state.db")? - before);
 
     drop(opened);
     let start = Instant::now();
-    storage::open(dir.path(), ReplicaId(1), "bench")?;
+    storage::open(dir, ReplicaId(1), "bench")?;
     let reopened = start.elapsed();
 
     println!("{messages} messages of {TEXT_BYTES} bytes among {accounts} accounts, {BATCH} a batch");

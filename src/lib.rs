@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod consensus;
+pub mod descriptors;
 pub mod drill;
 pub mod logging;
 pub mod machine;

@@ -3,7 +3,10 @@
 //! The mode stands in the founding record and is no toggle; whoever holds a [`Core`] need not know which it is.
 
 use crate::consensus::founding::Introduction;
-use crate::consensus::{self, ClusterId, Duty, Index, Input, Member, Mode, Recovered, Run, Settings, Standing};
+use crate::consensus::{
+    self, Address, ClusterId, Duty, Index, Input, Log, Member, Membership, Mode, Recovered, ReplicaId, Run, Settings,
+    Standing,
+};
 use crate::views;
 
 /// See the module's header.
@@ -72,9 +75,24 @@ impl Core {
         either!(self, node => node.applied())
     }
 
+    /// Its log's summary.
+    pub fn log(&self) -> &Log {
+        either!(self, node => node.log())
+    }
+
+    /// The end of its log, durable or not.
+    pub fn last(&self) -> Index {
+        self.log().last()
+    }
+
+    /// The oldest time that a new entry may carry.
+    pub fn last_time(&self) -> u64 {
+        self.log().last_time()
+    }
+
     /// The id that the entry at `index` gave to what it created, if it did: no older entry's is higher.
     pub fn id_at(&self, index: Index) -> u64 {
-        let term = either!(self, node => node.log().term_at(index)).unwrap_or_default();
+        let term = self.log().term_at(index).unwrap_or_default();
         self.mode().id(term, index)
     }
 
@@ -91,6 +109,39 @@ impl Core {
     /// What this replica shows of itself when a link comes up.
     pub fn introduction(&self) -> Introduction {
         either!(self, node => node.introduction())
+    }
+
+    /// Where everybody is reached, by the log or by the config.
+    pub fn book(&self) -> &[Address] {
+        either!(self, node => node.book())
+    }
+
+    /// The membership in the log, and the entry that says so. With views it is that of the founding.
+    pub fn membership_at(&self) -> Option<(Index, &Membership)> {
+        self.log().membership()
+    }
+
+    /// Who belongs to the cluster by what is committed.
+    pub fn committed_membership(&self) -> Option<&Membership> {
+        self.log().committed_membership(self.commit())
+    }
+
+    /// Whether a change of members needs a leader to be answered.
+    pub fn asks_for_changes(&self) -> bool {
+        self.mode() == Mode::Quorum
+    }
+
+    /// How far a leader knows a peer's log to match its own.
+    pub fn matched(&self, id: ReplicaId) -> Option<Index> {
+        either!(self, node => node.matched(id))
+    }
+
+    /// Whether anybody is offered a copy of the state. With views the log is kept whole.
+    pub fn is_offering(&self) -> bool {
+        match self {
+            Self::Quorum(node) => node.is_offering(),
+            Self::PrimaryBackup(_) => false,
+        }
     }
 
     /// Whose deaths matter: somebody should look for proof while they are silent.

@@ -1,38 +1,43 @@
 //! One replica, run until it is told to stop: ports, data directory, threads and actors are made here, wired to each
 //! other, and ended in the right order. Beside `actors`, the only place that knows actix.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::num::NonZeroU32;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, System};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, System};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::actors::acceptor::{Door, Reception};
+use crate::actors::courier::{self, CourierSettings};
+use crate::actors::directory::{Book, Doom, LinkTable};
 use crate::actors::election::{Election, timers::Timers};
 use crate::actors::hasher::Hasher;
 use crate::actors::heartbeat::{Heartbeat, HeartbeatSettings};
 use crate::actors::internal::{Ending, Shared, Stop};
+use crate::actors::joining;
 use crate::actors::link::Identity;
 use crate::actors::listener::{self, Owners};
-use crate::actors::peer::{Peer, keep_dialed};
+use crate::actors::peer::{Peers, announce, keep_dialed};
+use crate::actors::replicator::keeper::{CUT_MARGIN, Keep};
 use crate::actors::replicator::{Connect, MARKS_BYTES_MAX, Outlets, Replicator, ReplicatorSettings};
 use crate::actors::session::{Attempts, Links, SessionConfig};
 use crate::actors::store;
-use crate::config::{self, Config, Limits, ReplicaConfig, Replication};
-use crate::consensus::{ClusterId, Mode, ReplicaId, Run, Settings};
+use crate::config::{self, Config, Limits, LogConfig, ReplicaConfig, Replication};
+use crate::consensus::{Address, ClusterId, Index, Mode, Recovered, ReplicaId, Run, Settings};
 use crate::machine::body::mode_word;
 use crate::mode::Core;
 use crate::storage::{self, Opened, StorageError};
+use crate::wire::admin::Places;
 use crate::wire::handshake::Kind;
-use crate::{panics, wire};
+use crate::{descriptors, panics, wire};
 
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
@@ -67,6 +72,29 @@ pub enum ServerError {
         /// The address that could not be bound.
         address: String,
     },
+    /// The cluster does not let it in.
+    #[error("this replica cannot join: {0}")]
+    NotLetIn(String),
+    /// It was removed.
+    #[error(
+        "replica {id} was removed from the cluster, and serves no more; to take it in again, set {} aside, and start \
+         it with --join HOST:PORT of a member",
+        dir.display()
+    )]
+    Removed {
+        /// Which.
+        id: u16,
+        /// Its data directory.
+        dir: PathBuf,
+    },
+    /// Another process has its id.
+    #[error(
+        "another process runs as replica {id} of this cluster and was there first: end it, or give this one an id of its own"
+    )]
+    Twin {
+        /// Which.
+        id: u16,
+    },
     /// The disk failed, is damaged, is locked or is another replica's.
     #[error("{0}")]
     Storage(String),
@@ -80,19 +108,31 @@ pub enum ServerError {
     },
 }
 
-/// Runs replica `id` of `config` until SIGTERM or SIGINT, or until it can go on no longer.
-pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
+/// Runs replica `id` of `config` until SIGTERM or SIGINT, or until it can go on no longer. With `join`, the internal
+/// address of any member, it is or becomes one of a cluster that runs already.
+pub fn run(config: &Config, id: u16, join: Option<&str>) -> Result<(), ServerError> {
     let Some(replica) = config.replica(id) else {
         let known: Vec<_> = config.replicas.iter().map(|replica| replica.id.to_string()).collect();
         return Err(ServerError::NoSuchReplica { id, known: known.join(", ") });
     };
+    if join.is_some() && config.replication == Replication::PrimaryBackup {
+        return Err(ServerError::Config(
+            "--join is for `replication: quorum`: with primary-backup the members are those of the founding; start this \
+             replica without it, also on a blank disk"
+                .to_owned(),
+        ));
+    }
     let dir = config.replica_dir(id);
     let mut rebuilds = 0;
     loop {
         // Ports first: a process that cannot serve must not count a boot.
         let (clients, peers) = (bind(replica, replica.port)?, bind(replica, replica.internal_port)?);
         let opened = open(&dir, ReplicaId(id), &config.cluster)?;
-        let replica = Replica { config, replica, clients, peers };
+        let given = match join {
+            None => by_config(config),
+            Some(contact) => known_or_asked(config, replica, contact, &opened.recovered)?,
+        };
+        let replica = Replica { config, replica, clients, peers, join, given };
         match replica.serve(opened)? {
             Ending::Stopped => return Ok(()),
             Ending::Restored => {
@@ -101,6 +141,10 @@ pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
                      starts again blank and is filled from them"
                 );
                 set_aside(&dir, ReplicaId(id), "restored-copy")?;
+            }
+            Ending::Install(snapshot) => {
+                storage::install(&dir, ReplicaId(id), &config.cluster, &snapshot)
+                    .map_err(|error| ServerError::Storage(error.to_string()))?;
             }
             Ending::StateDamaged => {
                 rebuilds += 1;
@@ -111,8 +155,40 @@ pub fn run(config: &Config, id: u16) -> Result<(), ServerError> {
                 }
                 set_aside_state(&dir, ReplicaId(id))?;
             }
+            Ending::Removed => return Err(ServerError::Removed { id, dir }),
+            Ending::Twin => return Err(ServerError::Twin { id }),
         }
     }
+}
+
+/// Where everybody is, for a replica that was started with `--join`. One that votes by its own log has no need to ask
+/// before it serves; its cluster may need it to have a leader at all.
+fn known_or_asked(
+    config: &Config,
+    replica: &ReplicaConfig,
+    contact: &str,
+    recovered: &Recovered,
+) -> Result<Places, ServerError> {
+    let (me, at) = (recovered.me, address_of(replica));
+    let membership = recovered.memberships.last().map(|(_, membership)| membership);
+    if membership.is_some_and(|m| m.votes(me)) {
+        return Ok(by_config(config));
+    }
+    log::info!("replica {me} asks {contact} to be let in");
+    let cluster = recovered.cluster.or(recovered.record.as_ref().map(|record| record.cluster));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| ServerError::System { what: "cannot start a runtime", source })?;
+    let asking = joining::ask_to_join(contact, (&config.cluster, &config.secret), (me, &at), cluster);
+    runtime.block_on(asking).map_err(|why| ServerError::NotLetIn(why.to_string()))
+}
+
+/// Where everybody is, as the config has it.
+fn by_config(config: &Config) -> Places {
+    Places { cluster: None, at: Index(0), addresses: config.replicas.iter().map(address_of).collect() }
+}
+
+fn address_of(replica: &ReplicaConfig) -> Address {
+    Address { id: ReplicaId(replica.id), clients: replica.client_address(), replicas: replica.internal_address() }
 }
 
 fn bind(replica: &ReplicaConfig, port: u16) -> Result<TcpListener, ServerError> {
@@ -148,18 +224,24 @@ fn bind(replica: &ReplicaConfig, port: u16) -> Result<TcpListener, ServerError> 
 fn open(dir: &Path, id: ReplicaId, cluster: &str) -> Result<Opened, ServerError> {
     let fail = |error: StorageError| ServerError::Storage(error.to_string());
     match storage::open(dir, id, cluster) {
-        Err(error @ (StorageError::LogBehindState { .. } | StorageError::LogLost)) => {
+        Err(error) if error.counts_as_wiped() => {
             log::error!("{error}");
-            set_aside(dir, id, "log-behind-state")?;
+            set_aside(dir, id, error.reason())?;
             storage::open(dir, id, cluster).map_err(fail)
         }
+        // A log that was cut cannot give a later version its state: every replica in turn would count as wiped.
+        Err(error @ StorageError::Schema { .. }) if is_cut(dir) => Err(fail(error)),
         Err(error) if error.is_state_unusable() => {
             log::error!("{error}");
             set_aside_state(dir, id)?;
-            storage::open(dir, id, cluster).map_err(fail)
+            open(dir, id, cluster)
         }
         opened => opened.map_err(fail),
     }
+}
+
+fn is_cut(dir: &Path) -> bool {
+    storage::LogReader::open(dir).and_then(|log| log.base()).is_ok_and(|base| base.index.0 > 0)
 }
 
 fn set_aside(dir: &Path, id: ReplicaId, reason: &str) -> Result<(), ServerError> {
@@ -182,6 +264,8 @@ struct Replica<'a> {
     replica: &'a ReplicaConfig,
     clients: TcpListener,
     peers: TcpListener,
+    join: Option<&'a str>,
+    given: Places,
 }
 
 /// What runs beside the actors.
@@ -190,6 +274,7 @@ struct Running {
     pulse: Arbiter,
     door: Door,
     ending: oneshot::Receiver<Ending>,
+    doom: Doom,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -220,7 +305,7 @@ impl Replica<'_> {
     fn start(
         self,
         log: storage::LogStore,
-        mut state: storage::StateStore,
+        state: storage::StateStore,
         recovered: &crate::consensus::Recovered,
     ) -> Result<Running, ServerError> {
         let system = |what| move |source| ServerError::System { what, source };
@@ -230,7 +315,9 @@ impl Replica<'_> {
         let ids: Vec<ReplicaId> = config.replicas.iter().map(|r| ReplicaId(r.id)).collect();
         let run = Run { boot: recovered.boot, nonce: random()? as u32 };
         let fresh_cluster = ClusterId(random()?);
-        let settings = Settings { run, ids: ids.clone(), book: book(config), joins: false, fresh_cluster };
+        let joins = self.join.is_some();
+        let addresses = self.given.addresses.clone();
+        let settings = Settings { run, ids, addresses, book: book(config), joins, fresh_cluster };
         let mode = mode(config);
         if let Some(founded) = recovered.record.as_ref().map(|record| record.mode).filter(|founded| *founded != mode) {
             let word = mode_word(founded);
@@ -239,7 +326,6 @@ impl Replica<'_> {
                  cluster keeps its mode"
             )));
         }
-        state.set_mode(mode);
         let node = Core::new(mode, recovered, settings);
         log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
 
@@ -261,14 +347,16 @@ impl Replica<'_> {
                 format!("replica {me}, boot {}, term {term}, committed {commit}", run.boot)
             }
         });
+        let (book_tx, book_rx) = watch::channel(Book::default());
+        let (links, doom) = (Arc::new(LinkTable::default()), Doom::default());
         let identity = Identity {
             cluster_name: config.cluster.clone(),
             secret: config.secret.deref().to_owned(),
-            book: ids.clone(),
+            book: book_rx,
             shared: Arc::clone(&shared),
+            links: Arc::clone(&links),
+            doom: doom.clone(),
         };
-        let others: Vec<&ReplicaConfig> = config.replicas.iter().filter(|r| r.id != me.id.0).collect();
-        let address_of = |r: &&ReplicaConfig| (ReplicaId(r.id), r.internal_address());
 
         let replicator = Replicator::new(
             ReplicatorSettings {
@@ -277,7 +365,11 @@ impl Replica<'_> {
                 request_timeout: config.request_timeout(),
                 election_timeout_max: config.election_timeout_max(),
                 quota: quota(&config.limits),
-                addresses: config.replicas.iter().map(|r| (ReplicaId(r.id), r.client_address())).collect(),
+                keep: keep(&config.log),
+                given: self.given.clone(),
+                joins,
+                book: book_tx,
+                doom: doom.clone(),
                 shared,
             },
             node,
@@ -286,6 +378,10 @@ impl Replica<'_> {
         let log = store::start_log(log, replicator.clone().recipient()).map_err(system("cannot start a thread"))?;
         let state = store::start_state(state, me, recovered.boot, replicator.clone().recipient())
             .map_err(system("cannot start a thread"))?;
+
+        let carried = CourierSettings { dir: config.replica_dir(me.id.0), me, cluster: config.cluster.clone() };
+        let courier =
+            courier::start(carried, replicator.clone().recipient()).map_err(system("cannot start a thread"))?;
 
         // Nothing that sessions or peers can flood may hold a pulse up: another thread.
         let pulse = Arbiter::new();
@@ -300,38 +396,39 @@ impl Replica<'_> {
                 interval: config.heartbeat_interval(),
                 silence_max: config.silence_max(),
                 identity: identity.clone(),
-                addresses: others.iter().map(address_of).collect(),
             };
             let (replicator, election) = (replicator.clone().recipient(), election.clone().recipient());
             Heartbeat::start_in_arbiter(&pulse.handle(), |_| Heartbeat::new(settings, replicator, election))
         };
-        let peers: BTreeMap<ReplicaId, Addr<Peer>> = others
-            .iter()
-            .map(|r| (ReplicaId(r.id), Peer::new(ReplicaId(r.id), replicator.clone().recipient())))
-            .map(|(id, peer)| (id, peer.start()))
-            .collect();
+        let peers = Peers::new(replicator.clone().recipient(), links);
 
         let (ending_tx, ending) = oneshot::channel();
         replicator.do_send(Connect(Outlets {
             log: log.jobs,
-            state: state.jobs,
-            peers: peers.iter().map(|(id, peer)| (*id, peer.clone().recipient())).collect(),
+            state: state.access,
+            courier: courier.jobs,
+            peers: peers.clone(),
             heartbeat: heartbeat.clone().recipient(),
             election: election.recipient(),
             ending: ending_tx,
         }));
-        // One connection a pair: the higher id dials.
-        for (id, address) in others.iter().map(address_of).filter(|(id, _)| *id < me.id) {
-            actix_rt::spawn(keep_dialed(identity.clone(), address.clone(), id, Kind::Data, peers[&id].clone()));
-            pulse.spawn(keep_dialed(identity.clone(), address, id, Kind::Pulse, heartbeat.clone()));
+        actix_rt::spawn(dial_everybody(identity.clone(), me.id, peers.clone(), heartbeat.clone(), pulse.handle()));
+        if let Some(contact) = self.join {
+            let (at, contact) = (address_of(self.replica), contact.to_owned());
+            actix_rt::spawn(joining::keep_asking(identity.clone(), me, at, contact));
         }
         let internal =
             self.peers.try_clone().and_then(tokio::net::TcpListener::from_std).map_err(system("cannot listen"))?;
-        actix_rt::spawn(listener::listen(internal, identity, Owners { peers, heartbeat }));
+        actix_rt::spawn(listener::listen(
+            internal,
+            identity,
+            Owners { peers, heartbeat, replicator: replicator.clone().recipient() },
+        ));
 
         let door = self.open_door(&replicator, cluster)?;
         log::info!("serving clients on {}", self.replica.client_address());
-        Ok(Running { replicator, pulse, door, ending, threads: vec![log.thread, state.thread] })
+        let threads = vec![log.thread, state.thread, courier.thread];
+        Ok(Running { replicator, pulse, door, ending, doom, threads })
     }
 
     fn open_door(&self, replicator: &Addr<Replicator>, cluster_id: Arc<OnceLock<String>>) -> Result<Door, ServerError> {
@@ -359,7 +456,7 @@ impl Replica<'_> {
         let reception = Reception {
             config: Arc::new(session),
             links,
-            connections_max: config.limits.connections as usize,
+            connections_max: descriptors::make_room(config.limits.connections, config.replicas.len()) as usize,
             connections_per_address: NonZeroU32::new(config.limits.connections_per_address),
             threads: vec![Box::new(move |serve| {
                 // The arbiter ends only with the process.
@@ -370,6 +467,31 @@ impl Replica<'_> {
     }
 }
 
+/// Every replica that the book ever names is dialed by two tasks of its own, and one more shows this replica to those that
+/// dial it. They find in the book whether to dial, and where.
+async fn dial_everybody(
+    mut identity: Identity,
+    me: ReplicaId,
+    peers: Peers,
+    heartbeat: Addr<Heartbeat>,
+    pulse: ArbiterHandle,
+) {
+    let mut known = BTreeSet::from([me]);
+    loop {
+        let named: Vec<ReplicaId> = identity.book.borrow_and_update().places.keys().copied().collect();
+        for id in named.into_iter().filter(|id| known.insert(*id)) {
+            actix_rt::spawn(keep_dialed(identity.clone(), me, id, Kind::Data, peers.of(id)));
+            pulse.spawn(keep_dialed(identity.clone(), me, id, Kind::Pulse, heartbeat.clone()));
+            if id > me {
+                actix_rt::spawn(announce(identity.clone(), id));
+            }
+        }
+        if identity.book.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Waits for the end: a signal asks for it, and the replicator says when it has come. A second signal ends the process
 /// at once.
 async fn wait(running: &mut Running) -> Result<Ending, ServerError> {
@@ -377,9 +499,20 @@ async fn wait(running: &mut Running) -> Result<Ending, ServerError> {
     let mut term = signal(SignalKind::terminate()).map_err(fail)?;
     let mut int = signal(SignalKind::interrupt()).map_err(fail)?;
     let mut asked = false;
+    let (doom, mut doomed) = (running.doom.clone(), None);
     loop {
         tokio::select! {
-            ending = &mut running.ending => return Ok(ending.unwrap_or(Ending::Stopped)),
+            ending = &mut running.ending => {
+                let ending = ending.unwrap_or(Ending::Stopped);
+                return Ok(doomed.filter(|_| ending == Ending::Stopped).unwrap_or(ending));
+            }
+            // Its clients go elsewhere in good order.
+            word = doom.spoken(), if doomed.is_none() => {
+                doomed = Some(word);
+                running.door.close();
+                running.replicator.do_send(Stop);
+                continue;
+            }
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
@@ -408,6 +541,9 @@ fn join_within(arbiter: Arbiter, limit: Duration) {
     }
 }
 
+/// Of `retention_days`.
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
+
 /// What a leader stamps on entries.
 fn quota(limits: &Limits) -> chat::Quota {
     let limit = |max: u64| (max > 0).then_some(max);
@@ -415,6 +551,7 @@ fn quota(limits: &Limits) -> chat::Quota {
         mailbox_messages: limit(limits.mailbox_messages),
         mailbox_bytes: limit(limits.mailbox_bytes),
         accounts: limit(limits.accounts),
+        retention: limit(u64::from(limits.retention_days) * SECONDS_A_DAY),
     }
 }
 
@@ -424,6 +561,14 @@ fn mode(config: &Config) -> Mode {
         Replication::Quorum => Mode::Quorum,
         Replication::PrimaryBackup => Mode::PrimaryBackup,
     }
+}
+
+/// How much of its log this replica keeps.
+fn keep(log: &LogConfig) -> Keep {
+    const DAY: u64 = 24 * 60 * 60;
+    let set = |number: u64| (number > 0).then_some(number);
+    let time = set(log.keep_days.into()).map(|days| Duration::from_secs(days * DAY));
+    Keep { entries: set(log.keep_entries), time, margin: CUT_MARGIN }
 }
 
 /// A digest of the address book and the mode: a cluster is founded only by replicas that agree on both.

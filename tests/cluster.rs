@@ -162,12 +162,19 @@ fn no_replica_outlives_a_killed_supervisor() {
     assert_ended(&replicas);
 }
 
+/// Listens there. It may take a moment: what another test's `fork` copied of the search for free ports is closed only
+/// by its `exec`.
+fn take(port: u16) -> TcpListener {
+    wait_until("a free port", WAIT_MAX, || TcpListener::bind(("127.0.0.1", port)).ok())
+        .expect("found free a moment ago")
+}
+
 #[test]
 fn a_cluster_of_taken_ports_is_69_and_names_them() {
     let site = Site::new();
     // The client port of each replica, or for the last one the internal port.
     let taken = [site.ports[0], site.ports[2], site.ports[5]];
-    let _listeners = taken.map(|port| TcpListener::bind(("127.0.0.1", port)).expect("free a moment ago"));
+    let _listeners = taken.map(take);
     let output = site.run(&["cluster"]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(69), "{said}");
@@ -179,7 +186,7 @@ fn a_cluster_of_taken_ports_is_69_and_names_them() {
 #[test]
 fn a_server_whose_port_is_taken_is_69() {
     let site = Site::new();
-    let _listener = TcpListener::bind(("127.0.0.1", site.ports[0])).expect("free a moment ago");
+    let _listener = take(site.ports[0]);
     let output = site.run(&["server", "-i", "1"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(69), "{said}");

@@ -10,6 +10,7 @@
 //! bob#12|13|$argon2id$v=19$…          passwd, with the hash of the new password
 //! bob#12|9|77|70-74,77-77            ack of 77, marking what this connection had been shown
 //! |mark|12:70-74,77-77;31:5-5        delivered marks of many accounts, by account id
+//! |expire                             some of what was delivered too long ago goes
 //! ```
 //!
 //! What would differ between replicas (time, hashes, folded names, who is online) is decided before a command enters
@@ -89,6 +90,8 @@ pub enum Command {
         /// Per account: the ranges to mark.
         marks: Vec<(AccountId, Vec<IdRange>)>,
     },
+    /// A step of the retention, see `retention.rs`. Up to when is on the entry's stamp.
+    Expire,
 }
 
 /// Why a line is no command. A committed line that no version can read has no effect, on any replica.
@@ -117,7 +120,7 @@ impl fmt::Display for Command {
                 }
             }
             Command::Delete { speaker } | Command::Passwd { speaker, .. } => write!(f, "{speaker}|")?,
-            Command::Create { .. } | Command::Mark { .. } => f.write_char('|')?,
+            Command::Create { .. } | Command::Mark { .. } | Command::Expire => f.write_char('|')?,
         }
         self.write_request(f)?;
         match self {
@@ -161,7 +164,7 @@ impl Command {
         }
     }
 
-    /// The commands that nobody speaks: `create`, and marks.
+    /// The commands that nobody speaks: `create`, marks, and the retention's.
     fn parse_speechless(request: &str) -> Result<Self, BadCommand> {
         match request.split_once('|') {
             Some(("1", args)) => {
@@ -171,6 +174,7 @@ impl Command {
                 Ok(Command::Create { name, password })
             }
             Some(("mark", args)) => Ok(Command::Mark { marks: parse_marks(args).ok_or(BadCommand::Field)? }),
+            None if request == "expire" => Ok(Command::Expire),
             _ => Err(BadCommand::Op),
         }
     }
@@ -189,7 +193,11 @@ impl Command {
     pub fn key(&self) -> Option<&Key> {
         match self {
             Command::Send { key, .. } | Command::Erase { key, .. } | Command::Ack { key, .. } => key.as_ref(),
-            Command::Create { .. } | Command::Delete { .. } | Command::Passwd { .. } | Command::Mark { .. } => None,
+            Command::Create { .. }
+            | Command::Delete { .. }
+            | Command::Passwd { .. }
+            | Command::Mark { .. }
+            | Command::Expire => None,
         }
     }
 
@@ -222,8 +230,21 @@ impl Command {
                 }
                 Ok(())
             }
+            Command::Expire => out.write_str("expire"),
         }
     }
+}
+
+/// Whether a printed command delivers messages, or takes away what was delivered: these are stamped with the retention.
+pub(crate) fn counts_delivery(command_line: &str) -> bool {
+    let Some((speaker, mut request)) = command_line.split_once('|') else { return false };
+    if speaker.is_empty() {
+        return request.starts_with("mark|") || request == "expire";
+    }
+    if request.starts_with('@') {
+        request = request.split_once('|').map_or("", |(_, request)| request);
+    }
+    request.starts_with("9|")
 }
 
 /// The recipient of a printed `send`, found without reading the rest: the leader asks who is online before it stamps

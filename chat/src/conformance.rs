@@ -19,6 +19,10 @@ use crate::{
     PasswordHash, Storage, Text,
 };
 
+mod deliveries;
+
+use deliveries::deliveries_are_kept_in_order;
+
 /// One check, on a fresh storage.
 pub type Check<S> = fn(&mut S);
 
@@ -44,6 +48,7 @@ where
         ("a successor of the same name sees nothing of its predecessor's", a_successor_sees_nothing),
         ("a key remembers, per account", keys_remember_per_account),
         ("the oldest keys are forgotten", the_oldest_keys_are_forgotten),
+        ("deliveries come back in the order of their entries, and outlive accounts", deliveries_are_kept_in_order),
         ("numbers up to i64::MAX are kept", large_numbers_are_kept),
         ("a random walk agrees with the map", a_random_walk_agrees_with_the_map),
     ]

@@ -54,6 +54,12 @@ pub const QUOTE_BYTES_MAX: usize = 80;
 /// Messages that a query takes from storage at a time, so that a byte limit also bounds what is read for it.
 pub const QUERY_PAGE_MESSAGES: usize = 64;
 
+/// Deliveries, or parts of a large one, that one step of the retention looks at.
+pub const EXPIRE_DELIVERIES_MAX: usize = 64;
+
+/// Messages that it takes away of each.
+pub const EXPIRE_PAGE_MESSAGES: usize = 16;
+
 /// `u64::MAX` in decimal.
 const NUMBER_DIGITS_MAX: usize = 20;
 /// `2026-01-02T03:04:05.678Z`.

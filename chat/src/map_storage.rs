@@ -8,8 +8,8 @@ use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use crate::{
-    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Storage,
-    Text,
+    Account, AccountId, Delivery, HistoryPage, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, PasswordHash,
+    Storage, Text,
 };
 
 /// State in memory.
@@ -17,6 +17,7 @@ use crate::{
 pub struct MapStorage {
     accounts: BTreeMap<Name, Account>,
     mailboxes: BTreeMap<AccountId, Mailbox>,
+    deliveries: BTreeMap<(u64, u64), Delivery>,
 }
 
 /// What belongs to one living account.
@@ -230,6 +231,20 @@ impl Storage for MapStorage {
                 mailbox.keys.remove(&oldest);
             }
         }
+        Ok(())
+    }
+
+    fn insert_delivery(&mut self, delivery: &Delivery) -> Result<(), Infallible> {
+        self.deliveries.insert((delivery.at, delivery.n), delivery.clone());
+        Ok(())
+    }
+
+    fn oldest_delivery(&self) -> Result<Option<Delivery>, Infallible> {
+        Ok(self.deliveries.first_key_value().map(|(_, delivery)| delivery.clone()))
+    }
+
+    fn remove_delivery(&mut self, at: u64, n: u64) -> Result<(), Infallible> {
+        self.deliveries.remove(&(at, n));
         Ok(())
     }
 }

@@ -29,6 +29,13 @@ pub enum Outcome {
     Acked(MessageId),
     /// The marks took effect.
     Marked,
+    /// A step of the retention: so many messages are gone, from both views.
+    Expired {
+        /// How many.
+        messages: u64,
+        /// The step ended at its bound, not at the cut-off.
+        more: bool,
+    },
     /// Refused for good; nothing changed. Made by [`Refusal::of`]: the sentence follows from the code.
     Refused(Refusal),
 }
@@ -57,6 +64,10 @@ impl Outcome {
             (Some("ok"), Some("passwd"), None) => Ok(Outcome::PasswordSet),
             (Some("ok"), Some("acked"), Some(acked)) => Ok(Outcome::Acked(MessageId(id(acked)?))),
             (Some("ok"), Some("marked"), None) => Ok(Outcome::Marked),
+            (Some("ok"), Some("expired"), Some(count)) => {
+                let (messages, more) = count.strip_suffix("|more").map_or((count, false), |count| (count, true));
+                Ok(Outcome::Expired { messages: id(messages)?, more })
+            }
             (Some("err"), Some(code), None) => ErrCode::from_token(code).map(Outcome::refused).ok_or(BadOutcome),
             _ => Err(BadOutcome),
         }
@@ -82,7 +93,8 @@ impl Outcome {
                 | Outcome::Erased(_)
                 | Outcome::PasswordSet
                 | Outcome::Acked(_)
-                | Outcome::Marked,
+                | Outcome::Marked
+                | Outcome::Expired { .. },
                 _,
             ) => return None,
         };
@@ -101,6 +113,8 @@ impl fmt::Display for Outcome {
             Outcome::PasswordSet => f.write_str("ok|passwd"),
             Outcome::Acked(id) => write!(f, "ok|acked|{id}"),
             Outcome::Marked => f.write_str("ok|marked"),
+            Outcome::Expired { messages, more: false } => write!(f, "ok|expired|{messages}"),
+            Outcome::Expired { messages, more: true } => write!(f, "ok|expired|{messages}|more"),
             Outcome::Refused(refusal) => write!(f, "err|{}", refusal.code),
         }
     }
@@ -123,6 +137,8 @@ mod tests {
             (Outcome::PasswordSet, "ok|passwd".to_owned()),
             (Outcome::Acked(MessageId(0)), "ok|acked|0".to_owned()),
             (Outcome::Marked, "ok|marked".to_owned()),
+            (Outcome::Expired { messages: 7, more: false }, "ok|expired|7".to_owned()),
+            (Outcome::Expired { messages: 7, more: true }, "ok|expired|7|more".to_owned()),
         ];
         table.extend(ErrCode::ALL.iter().map(|code| (Outcome::refused(*code), format!("err|{code}"))));
         for (outcome, printed) in table {

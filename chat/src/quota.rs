@@ -10,7 +10,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::number;
+use crate::{command, number};
 
 /// The limits in force for a command. `None`: unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -21,14 +21,17 @@ pub struct Quota {
     pub mailbox_bytes: Option<u64>,
     /// Accounts in all.
     pub accounts: Option<u64>,
+    /// Seconds for which a message is kept after its delivery.
+    pub retention: Option<u64>,
 }
 
 impl Quota {
     /// The longest that one prints as.
-    pub const TEXT_BYTES_MAX: usize = "m18446744073709551615b18446744073709551615a18446744073709551615".len();
+    pub const TEXT_BYTES_MAX: usize =
+        "m18446744073709551615b18446744073709551615a18446744073709551615r18446744073709551615".len();
 
     /// Nothing is limited.
-    pub const NONE: Self = Self { mailbox_messages: None, mailbox_bytes: None, accounts: None };
+    pub const NONE: Self = Self { mailbox_messages: None, mailbox_bytes: None, accounts: None, retention: None };
 
     /// How much it can add to a payload, with the `;` before it.
     pub fn text_bytes(self) -> usize {
@@ -42,7 +45,9 @@ impl Quota {
         } else if command_line.starts_with("|1|") {
             Self { accounts: self.accounts, ..Self::NONE }
         } else if super::recipient(command_line).is_some() {
-            Self { accounts: None, ..self }
+            Self { accounts: None, retention: None, ..self }
+        } else if command::counts_delivery(command_line) {
+            Self { retention: self.retention, ..Self::NONE }
         } else {
             Self::NONE
         }
@@ -57,14 +62,17 @@ impl Quota {
             rest = &tail[end..];
             number::parse(&tail[..end]).map(Some)
         };
-        let quota = Self { mailbox_messages: field('m')?, mailbox_bytes: field('b')?, accounts: field('a')? };
+        let (mailbox_messages, mailbox_bytes) = (field('m')?, field('b')?);
+        let quota = Self { mailbox_messages, mailbox_bytes, accounts: field('a')?, retention: field('r')? };
         rest.is_empty().then_some(quota)
     }
 }
 
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (letter, limit) in [('m', self.mailbox_messages), ('b', self.mailbox_bytes), ('a', self.accounts)] {
+        let limits =
+            [('m', self.mailbox_messages), ('b', self.mailbox_bytes), ('a', self.accounts), ('r', self.retention)];
+        for (letter, limit) in limits {
             if let Some(limit) = limit {
                 f.write_char(letter)?;
                 write!(f, "{limit}")?;
@@ -86,14 +94,15 @@ mod tests {
             mailbox_messages in any::<Option<u64>>(),
             mailbox_bytes in any::<Option<u64>>(),
             accounts in any::<Option<u64>>(),
+            retention in any::<Option<u64>>(),
         ) {
-            let quota = Quota { mailbox_messages, mailbox_bytes, accounts };
+            let quota = Quota { mailbox_messages, mailbox_bytes, accounts, retention };
             prop_assert!(quota.to_string().len() <= Quota::TEXT_BYTES_MAX);
             prop_assert_eq!(Quota::parse(&quota.to_string()), Some(quota));
         }
 
         #[test]
-        fn reading_never_panics(text in "[mba0-9é|]{0,30}") {
+        fn reading_never_panics(text in "[mbar0-9é|]{0,30}") {
             let _ = Quota::parse(&text);
         }
     }
@@ -108,11 +117,14 @@ mod tests {
 
     #[test]
     fn a_command_gets_what_it_needs() {
-        let all = Quota { mailbox_messages: Some(1), mailbox_bytes: Some(2), accounts: Some(3) };
+        let all = Quota { mailbox_messages: Some(1), mailbox_bytes: Some(2), accounts: Some(3), retention: Some(4) };
         let printed = |line| all.for_command(line).to_string();
         assert_eq!(printed("|1|bob"), "a3");
         assert_eq!(printed("bob#1|@k|5|ann|hi"), "m1b2");
-        for line in ["bob#1|4", "|mark|1:1-2", "bob#1|9|7|1-2", "nonsense"] {
+        for line in ["|mark|1:1-2", "bob#1|9|7|1-2", "bob#1|@k|9|7|1-2", "|expire"] {
+            assert_eq!(printed(line), "r4", "{line}");
+        }
+        for line in ["bob#1|4", "|9|7|1-2", "bob#1|mark|1:1-2", "|expired", "nonsense"] {
             assert_eq!(printed(line), "", "{line}");
         }
     }

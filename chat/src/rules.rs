@@ -16,6 +16,7 @@
 use bytes::Bytes;
 
 use crate::limits::KEYS_PER_ACCOUNT_MAX;
+use crate::retention::{self, Noting};
 use crate::server_line::message_line;
 use crate::{
     Account, AccountId, Command, ErrCode, IdRange, Key, KeyMemory, Message, MessageId, MessageIds, Millis, Name,
@@ -82,15 +83,17 @@ pub fn apply_within<S: Storage>(
         Command::Passwd { speaker, password } => passwd(storage, speaker, password),
         Command::Ack { speaker, key, id, ranges } => keyed(storage, index, speaker, key.as_ref(), command, |storage| {
             let newest = (*id).min(newest_before(index));
-            mark(storage, speaker.id, ranges, newest)?;
+            mark(storage, speaker.id, ranges, newest, &mut Noting::new(index, time, quota))?;
             Ok(Outcome::Acked(*id))
         }),
         Command::Mark { marks } => {
+            let mut noting = Noting::new(index, time, quota);
             for (account, ranges) in marks {
-                mark(storage, *account, ranges, newest_before(index))?;
+                mark(storage, *account, ranges, newest_before(index), &mut noting)?;
             }
             Ok(Outcome::Marked)
         }
+        Command::Expire => retention::expire(storage, time, quota),
     }
 }
 
@@ -185,11 +188,13 @@ fn mark<S: Storage>(
     account: AccountId,
     ranges: &[IdRange],
     newest: MessageId,
+    noting: &mut Noting,
 ) -> Result<(), S::Error> {
     for range in ranges {
         let range = IdRange { from: range.from, to: range.to.min(newest) };
         if !range.is_empty() {
-            storage.mark_delivered(account, range)?;
+            let messages = storage.mark_delivered(account, range)?;
+            noting.delivered(storage, account, range, messages)?;
         }
     }
     Ok(())

@@ -32,6 +32,21 @@ impl IdRange {
     }
 }
 
+/// What one mark delivered to an account: kept only where a retention is in force, until it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The index of the entry that marked it,
+    pub at: u64,
+    /// and which of the deliveries of that entry it is. Together they order deliveries, and tell them apart.
+    pub n: u64,
+    /// The entry's time.
+    pub time: Millis,
+    /// To whom.
+    pub account: AccountId,
+    /// Every message of the account in it is delivered.
+    pub range: IdRange,
+}
+
 /// Which part of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HistoryPage {
@@ -152,4 +167,13 @@ pub trait Storage {
         memory: &KeyMemory,
         keep: usize,
     ) -> Result<(), Self::Error>;
+
+    /// Remembers a delivery, in place of one with the same `at` and `n`, if there is one. It outlives its account.
+    fn insert_delivery(&mut self, delivery: &Delivery) -> Result<(), Self::Error>;
+
+    /// The remembered delivery with the least (`at`, `n`).
+    fn oldest_delivery(&self) -> Result<Option<Delivery>, Self::Error>;
+
+    /// Forgets a delivery, by its `at` and `n`. Its messages stay.
+    fn remove_delivery(&mut self, at: u64, n: u64) -> Result<(), Self::Error>;
 }

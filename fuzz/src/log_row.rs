@@ -71,7 +71,7 @@ fn next_payload(command: &str, machine: &MapMachine) -> Bytes {
 /// Limits that are met soon, and now and then none.
 fn quota(last: u64) -> Quota {
     let limit = |every: u64, max: u64| last.is_multiple_of(every).then_some(max);
-    Quota { mailbox_messages: limit(2, 3), mailbox_bytes: limit(3, 20), accounts: limit(5, 2) }
+    Quota { mailbox_messages: limit(2, 3), mailbox_bytes: limit(3, 20), accounts: limit(5, 2), retention: limit(7, 0) }
 }
 
 /// A payload prints to one that reads the same, and so does its command.

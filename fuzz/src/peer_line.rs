@@ -70,7 +70,13 @@ fn sound(line: &PeerLine) {
                 (index, of_term, time) = (entry.index, entry.term, entry.time);
             }
         }
-        PeerLine::Restored(_, run) => assert!(run.boot.0 <= NUMBER_MAX),
+        PeerLine::Restored(_, run) | PeerLine::Removed(_, run) => assert!(run.boot.0 <= NUMBER_MAX),
+        PeerLine::Clock(millis) => assert!(*millis <= NUMBER_MAX),
+        PeerLine::Fetch(fetch) => assert!(fetch.offset <= NUMBER_MAX),
+        PeerLine::Chunk(chunk) => assert!(chunk.offset <= NUMBER_MAX),
+        PeerLine::Frame(Frame::Snapshot { snapshot, .. }) => {
+            assert!(snapshot.record().is_some() && snapshot.named.iter().all(|e| e.index <= snapshot.base.index));
+        }
         PeerLine::News(news) => assert!(news.iter().all(|one| one.applied.0 <= NUMBER_MAX)),
         PeerLine::Frame(_) | PeerLine::Presence(_) => {}
     }
@@ -106,9 +112,9 @@ fn handshake(line: &str) {
         None => hello.print(),
     };
     assert_eq!(Hello::parse(&printed), Ok((hello.clone(), proof)), "printed as {printed:?}");
-    // Whatever it says of itself, it is not accepted by a replica that expects nobody.
+    // Whatever else it says of itself, it is not accepted under this replica's own id.
     let me = Member { id: hello.to, incarnation: hello.who.member.incarnation };
     let mine = Hello { who: plainsong::consensus::founding::Introduction { member: me, ..hello.who.clone() }, ..hello };
-    let checked = mine.check(&mine, &[]);
+    let checked = mine.check(&mine, |_| false);
     assert!(matches!(checked, Err(Refused::UnknownReplica(_))), "{checked:?}");
 }

@@ -33,7 +33,6 @@ pub struct Heartbeat {
     /// A replica that a leader has not heard of for so long is not alive.
     silence_max: Duration,
     identity: Identity,
-    addresses: BTreeMap<ReplicaId, String>,
     replicator: Recipient<FromHeartbeat>,
     election: Recipient<ToElection>,
     links: BTreeMap<ReplicaId, PulseLink>,
@@ -73,8 +72,6 @@ pub struct HeartbeatSettings {
     pub silence_max: Duration,
     /// For probes.
     pub identity: Identity,
-    /// Where the other replicas' internal ports are.
-    pub addresses: BTreeMap<ReplicaId, String>,
 }
 
 impl Heartbeat {
@@ -84,13 +81,12 @@ impl Heartbeat {
         replicator: Recipient<FromHeartbeat>,
         election: Recipient<ToElection>,
     ) -> Self {
-        let HeartbeatSettings { me, interval, silence_max, identity, addresses } = settings;
+        let HeartbeatSettings { me, interval, silence_max, identity } = settings;
         Self {
             me,
             interval,
             silence_max,
             identity,
-            addresses,
             replicator,
             election,
             links: BTreeMap::new(),
@@ -130,7 +126,7 @@ impl Heartbeat {
     /// The link ended: is the process gone, or only the connection?
     fn look_for_evidence(&self, member: Member, run: Run) {
         let id = member.id;
-        let Some(address) = self.addresses.get(&id).cloned() else { return };
+        let Some(address) = self.identity.book.borrow().internal(id).map(str::to_owned) else { return };
         let (identity, replicator, election) = (self.identity.clone(), self.replicator.clone(), self.election.clone());
         actix_rt::spawn(async move {
             let found = timeout(PROBE_TIMEOUT, probe(&identity, &address, id, run)).await.unwrap_or(Found::Nothing);
@@ -148,7 +144,8 @@ impl Heartbeat {
     fn look_for_proof(&mut self, ctx: &Context<Self>) {
         for (member, run) in self.watched.clone() {
             let linked = self.links.get(&member.id).is_some_and(|link| (link.member, link.run) == (member, run));
-            let Some(address) = self.addresses.get(&member.id).cloned().filter(|_| !linked) else { continue };
+            let address = self.identity.book.borrow().internal(member.id).map(str::to_owned);
+            let Some(address) = address.filter(|_| !linked) else { continue };
             if !self.looking.insert(member.id) {
                 continue;
             }
@@ -265,6 +262,7 @@ impl Handler<Attach> for Heartbeat {
             tasks,
             _alive: attach.alive,
         };
+        self.identity.links.up(who.member.id, Kind::Pulse, who.run);
         let before = self.links.insert(who.member.id, link);
         if let Some(before) = before.filter(|before| before.run != who.run) {
             // The end of the old link did not come, but a newer run of that replica did.
@@ -281,6 +279,7 @@ impl Handler<LinkEnded> for Heartbeat {
         if self.links.get(&ended.id).is_some_and(|link| link.generation == ended.generation)
             && let Some(link) = self.links.remove(&ended.id)
         {
+            self.identity.links.down(ended.id, Kind::Pulse);
             self.look_for_evidence(link.member, link.run);
             self.tell_who_lives();
         }

@@ -9,7 +9,7 @@ use actix::Message;
 use tokio::net::TcpStream;
 
 use crate::consensus::founding::Introduction;
-use crate::consensus::{Entry, Member, Reader, ReplicaId, Run, Standing, Ticket};
+use crate::consensus::{Entry, Member, Reader, ReplicaId, Run, Snapshot, Standing, Ticket};
 use crate::wire::PeerLine;
 use crate::wire::handshake::Hello;
 
@@ -152,12 +152,18 @@ pub enum FromElection {
 pub struct Stop;
 
 /// Replicator → start-up code: how serving ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// As asked.
     Stopped,
     /// Peers know this replica's disk to be an old copy of itself: it must start anew as blank.
     Restored,
+    /// A copy of another replica's state is here: it must be installed.
+    Install(Box<Snapshot>),
     /// The state is damaged: it must be set aside, and derived again from the log.
     StateDamaged,
+    /// This replica was removed from the cluster.
+    Removed,
+    /// Another process runs under this replica's id, and was there first.
+    Twin,
 }

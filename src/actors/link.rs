@@ -11,12 +11,15 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::internal::Shared;
-use crate::consensus::ReplicaId;
-use crate::wire::handshake::{Hello, Kind, Refused, Side, proof, proof_is_right};
+use super::admin;
+use super::directory::{Book, Doom, LinkTable};
+use super::internal::{Ending, Shared};
+use crate::consensus::{ReplicaId, Run};
+use crate::wire::admin::Question;
+use crate::wire::handshake::{GONE, Hello, Kind, Refused, Side, TWIN, proof, proof_is_right};
 use crate::wire::{self, Decoder, PeerLine};
 
 /// A handshake that takes longer is given up.
@@ -27,6 +30,8 @@ pub const REDIAL_MIN: Duration = Duration::from_millis(10);
 pub const REDIAL_MAX: Duration = Duration::from_millis(500);
 /// A link with so many unsent bytes is cut: the peer does not read.
 pub const LINK_OUT_BYTES_MAX: usize = 64 << 20;
+/// Whether the process whose id another one shows is alive is found out within this.
+pub const TWIN_PROBE_TIMEOUT: Duration = Duration::from_millis(200);
 /// Bytes sent to a peer that its kernel has not acknowledged for so long end the link.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A link's writing buffer that grew beyond this is given back once it is written.
@@ -59,10 +64,23 @@ pub struct Identity {
     pub cluster_name: String,
     /// The shared secret.
     pub secret: String,
-    /// Every id of the address book.
-    pub book: Vec<ReplicaId>,
+    /// Where everybody is.
+    pub book: watch::Receiver<Book>,
     /// This replica as it may be shown.
     pub shared: Arc<Shared>,
+    /// Which data links stand.
+    pub links: Arc<LinkTable>,
+    /// Told when the others say that this process must end.
+    pub doom: Doom,
+}
+
+/// A connection whose other end has proved itself.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A replica's.
+    Link(TcpStream, Hello),
+    /// Of somebody who asks something.
+    Admin(TcpStream, Question),
 }
 
 impl Identity {
@@ -85,11 +103,11 @@ impl Identity {
             send_line(&mut stream, &mine.print()).await?;
             let line = receive_line(&mut stream).await?;
             if let Some(why) = line.strip_prefix("refuse|") {
-                return Err(LinkError::RefusedByPeer(why.to_owned()));
+                return Err(self.refused(why));
             }
             let (theirs, their_proof) = Hello::parse(&line)?;
             let proven = proof_is_right(their_proof.unwrap_or(""), &self.secret, Side::Acceptor, &mine, &theirs);
-            theirs.check(&mine, &self.book)?;
+            theirs.check(&mine, |id| self.knows(id))?;
             if theirs.who.member.id != to {
                 return Err(Refused::OtherReplica(to).into());
             }
@@ -103,12 +121,38 @@ impl Identity {
         timeout(HANDSHAKE_TIMEOUT, dialing).await.unwrap_or(Err(LinkError::Timeout))
     }
 
+    /// Some refusals are meant for the process, not for the link.
+    fn refused(&self, why: &str) -> LinkError {
+        if why.starts_with(TWIN) {
+            self.doom.speak(Ending::Twin);
+        } else if why.starts_with(GONE) {
+            self.doom.speak(Ending::Removed);
+        }
+        LinkError::RefusedByPeer(why.to_owned())
+    }
+
+    fn knows(&self, id: ReplicaId) -> bool {
+        self.book.borrow().knows(id)
+    }
+
+    /// Whether the run that is linked under that id is another one than `run`, and answers where it is said to be. A
+    /// restarted replica finds that its former run does not answer any more, though its connection may still seem to
+    /// stand; a second process under the id finds that the first does, and does not fight with it for the link.
+    async fn has_twin(&self, id: ReplicaId, run: Run) -> bool {
+        let Some(linked) = self.links.run(id).filter(|linked| *linked != run) else { return false };
+        let Some(address) = self.book.borrow().internal(id).map(str::to_owned) else { return false };
+        // Boxed: a handshake within a handshake. It ends there, because a probe of this very run has no twin.
+        let probing = Box::pin(self.dial(&address, id, Kind::Probe));
+        matches!(timeout(TWIN_PROBE_TIMEOUT, probing).await, Ok(Ok((_, hello))) if hello.who.run == linked)
+    }
+
     /// Shakes hands with whoever connected. What is no replica, or the wrong one, is told so in one line.
-    pub async fn accept(&self, mut stream: TcpStream) -> Result<(TcpStream, Hello), LinkError> {
+    pub async fn accept(&self, mut stream: TcpStream) -> Result<Accepted, LinkError> {
         tune(&stream)?;
         let shaken = timeout(HANDSHAKE_TIMEOUT, self.shake(&mut stream)).await.unwrap_or(Err(LinkError::Timeout));
         match shaken {
-            Ok(hello) => Ok((stream, hello)),
+            Ok(Shaken::Link(hello)) => Ok(Accepted::Link(stream, hello)),
+            Ok(Shaken::Admin(question)) => Ok(Accepted::Admin(stream, question)),
             Err(error) => {
                 let told = match &error {
                     // A stranger, or one who waits to be greeted: in the words of the client protocol.
@@ -125,7 +169,7 @@ impl Identity {
         }
     }
 
-    async fn shake(&self, stream: &mut TcpStream) -> Result<Hello, LinkError> {
+    async fn shake(&self, stream: &mut TcpStream) -> Result<Shaken, LinkError> {
         let line = match receive_line(stream).await {
             // `nc -N` without a whole line: it can still read.
             Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -133,9 +177,19 @@ impl Identity {
             }
             line => line?,
         };
+        if line.starts_with("admin|") {
+            return admin::listen_to(stream, &line, &self.cluster_name, &self.secret).await.map(Shaken::Admin);
+        }
         let (theirs, _) = Hello::parse(&line)?;
         let mine = self.hello(theirs.kind, theirs.who.member.id);
-        theirs.check(&mine, &self.book)?;
+        let member = theirs.who.member;
+        if self.book.borrow().gone.contains(&member) {
+            return Err(Refused::Gone(member).into());
+        }
+        theirs.check(&mine, |id| self.knows(id))?;
+        if self.has_twin(member.id, theirs.who.run).await {
+            return Err(Refused::Twin(member.id).into());
+        }
         let proof = proof(&self.secret, Side::Acceptor, &theirs, &mine);
         send_line(stream, &format!("{}|{proof}", mine.print())).await?;
         let line = receive_line(stream).await?;
@@ -143,11 +197,17 @@ impl Identity {
         if !proof_is_right(given, &self.secret, Side::Dialer, &theirs, &mine) {
             return Err(Refused::WrongSecret.into());
         }
-        Ok(theirs)
+        Ok(Shaken::Link(theirs))
     }
 }
 
-fn tune(stream: &TcpStream) -> io::Result<()> {
+/// What a first line led to.
+enum Shaken {
+    Link(Hello),
+    Admin(Question),
+}
+
+pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
@@ -155,12 +215,12 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-async fn send_line(stream: &mut TcpStream, line: &str) -> io::Result<()> {
+pub(super) async fn send_line(stream: &mut TcpStream, line: &str) -> io::Result<()> {
     stream.write_all(format!("{line}\n").as_bytes()).await
 }
 
 /// One line of a handshake, read byte by byte as far as the stream is concerned: nothing behind its LF is taken.
-async fn receive_line(stream: &mut TcpStream) -> Result<String, LinkError> {
+pub(super) async fn receive_line(stream: &mut TcpStream) -> Result<String, LinkError> {
     let mut line = Vec::new();
     let limit = wire::limits::HANDSHAKE_LINE_BYTES;
     loop {

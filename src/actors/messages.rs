@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use actix::{Message, Recipient};
 use bytes::Bytes;
-use chat::{AccountId, Answer, Command, IdRange, MessageId, Name, NoteCode, Outcome, Query, RetryCode};
+use chat::{AccountId, Answer, ByeCode, Command, IdRange, MessageId, Name, NoteCode, Outcome, Query, RetryCode};
 
 /// One client connection of this replica. Never reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,8 +154,8 @@ pub enum News {
     LoggedOut(AccountId),
     /// Something every connection should know (`NO_QUORUM`, `QUORUM_BACK`).
     Note(NoteCode, &'static str),
-    /// The replica stops: finish what is in flight, take no new request, say `bye|DRAINING`, close.
-    Drain,
+    /// The replica stops: finish what is in flight, take no new request, say `bye` for this reason, close.
+    Drain(ByeCode),
 }
 
 /// What `status` prints, as this replica knows it.

@@ -1,14 +1,16 @@
 //! Peer: owns the data link to one replica. It moves lines and knows nothing of what they mean.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::directory::LinkTable;
 use super::internal::{Attach, FromPeer, LinkEnded, ToPeer};
-use super::link::{self, Backoff, Identity, LinkError, Outbox};
+use super::link::{self, Backoff, Identity, LinkError, Outbox, REDIAL_MAX};
 use crate::consensus::{ReplicaId, Run};
 use crate::wire;
 use crate::wire::handshake::Kind;
@@ -16,6 +18,8 @@ use crate::wire::handshake::Kind;
 /// A link that ends sooner than this is dialed again only after a pause.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 
+/// How often a replica shows itself to a higher id that does not dial it.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
 /// So many of these in a row are warned of.
 const SHORT_LIVED_WARN: u32 = 5;
 /// Two processes under one id are warned of at most so often.
@@ -25,6 +29,7 @@ const TWINS_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Peer {
     id: ReplicaId,
     replicator: Recipient<FromPeer>,
+    links: Arc<LinkTable>,
     link: Option<Link>,
     generation: u64,
     twins: Twins,
@@ -58,6 +63,28 @@ impl Twins {
     }
 }
 
+/// The peers there are: one for each replica that was ever dialed, or has proved itself. Used on the serving arbiter.
+#[derive(Clone)]
+pub struct Peers {
+    known: Arc<Mutex<BTreeMap<ReplicaId, Addr<Peer>>>>,
+    replicator: Recipient<FromPeer>,
+    links: Arc<LinkTable>,
+}
+
+impl Peers {
+    /// None yet.
+    pub fn new(replicator: Recipient<FromPeer>, links: Arc<LinkTable>) -> Self {
+        Self { known: Arc::default(), replicator, links }
+    }
+
+    /// The peer of that id. There are no more than ids.
+    pub fn of(&self, id: ReplicaId) -> Addr<Peer> {
+        let start = || Peer::new(id, self.replicator.clone(), Arc::clone(&self.links)).start();
+        let mut known = self.known.lock().expect("nobody panics while holding it: a panic aborts");
+        known.entry(id).or_insert_with(start).clone()
+    }
+}
+
 struct Link {
     outbox: Arc<Outbox>,
     tasks: [JoinHandle<()>; 2],
@@ -73,12 +100,13 @@ impl Drop for Link {
 
 impl Peer {
     /// A peer without a link.
-    pub fn new(id: ReplicaId, replicator: Recipient<FromPeer>) -> Self {
-        Self { id, replicator, link: None, generation: 0, twins: Twins::default() }
+    pub fn new(id: ReplicaId, replicator: Recipient<FromPeer>, links: Arc<LinkTable>) -> Self {
+        Self { id, replicator, links, link: None, generation: 0, twins: Twins::default() }
     }
 
     fn end_link(&mut self) {
         if self.link.take().is_some() {
+            self.links.down(self.id, Kind::Data);
             self.replicator.do_send(FromPeer::Down(self.id));
         }
     }
@@ -104,6 +132,7 @@ impl Handler<Attach> for Peer {
                 attach.stream.peer_addr().map_or_else(|_| "an unknown address".to_owned(), |from| from.to_string())
             );
         }
+        self.links.up(self.id, Kind::Data, attach.hello.who.run);
         self.replicator.do_send(FromPeer::Up(attach.hello.who));
 
         let (read, write) = attach.stream.into_split();
@@ -158,8 +187,40 @@ impl Handler<ToPeer> for Peer {
     }
 }
 
+/// Waits until this replica should dial that one, and says where. One connection a pair: the higher id dials; but as
+/// long as the higher ids do not know where this replica is, it dials them too. Where a link stands, nobody dials.
+async fn address_to_dial(identity: &mut Identity, me: ReplicaId, id: ReplicaId, kind: Kind) -> String {
+    loop {
+        let address = {
+            let book = identity.book.borrow_and_update();
+            let dials = (id < me || book.dials_all) && !identity.links.is_up(id, kind);
+            book.internal(id).filter(|_| dials).map(str::to_owned)
+        };
+        match address {
+            Some(address) => return address,
+            // Nothing changes any more once the Replicator is gone: then this task is ended.
+            None => drop(tokio::time::timeout(REDIAL_MAX, identity.book.changed()).await),
+        }
+    }
+}
+
+/// Tells the higher ids, which dial this replica, that it is here, as long as they do not. Whoever finds that it was
+/// removed meanwhile, or that another process has its id, says so: nobody else would.
+pub async fn announce(mut identity: Identity, id: ReplicaId) {
+    loop {
+        let address = identity.book.borrow_and_update().internal(id).map(str::to_owned);
+        if let Some(address) = address
+            && identity.links.run(id).is_none()
+        {
+            // What it says is seen to where it is read.
+            let _ = identity.dial(&address, id, Kind::Probe).await;
+        }
+        tokio::time::sleep(ANNOUNCE_INTERVAL).await;
+    }
+}
+
 /// Keeps a link of one kind to one replica: dials, hands the connection over, waits for its end, dials again.
-pub async fn keep_dialed<A>(identity: Identity, address: String, id: ReplicaId, kind: Kind, to: Addr<A>)
+pub async fn keep_dialed<A>(mut identity: Identity, me: ReplicaId, id: ReplicaId, kind: Kind, to: Addr<A>)
 where
     A: Actor + Handler<Attach>,
     A::Context: actix::dev::ToEnvelope<A, Attach>,
@@ -168,6 +229,7 @@ where
     let mut last_error = String::new();
     let mut short_lived = 0;
     while to.connected() {
+        let address = address_to_dial(&mut identity, me, id, kind).await;
         match identity.dial(&address, id, kind).await {
             Ok((stream, hello)) => {
                 last_error.clear();

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use super::bench::BenchError;
 use super::client::ClientExit;
 use super::cluster::ClusterError;
-use super::log::LogError;
+use super::members::MembersError;
 use super::status::StatusError;
+use super::tool::ToolError;
 use crate::config::ConfigError;
 use crate::server::ServerError;
 
@@ -19,11 +20,15 @@ pub enum Exit {
     Failed = 1,
     /// The command line is wrong. (Clap ends the process with this by itself.)
     Usage = 2,
+    /// Files are damaged.
+    Data = 65,
+    /// The files that were named are not there.
+    NoInput = 66,
     /// Nobody answers, or a port is taken.
     Unavailable = 69,
     /// Reading or writing failed.
     Io = 74,
-    /// Not now, perhaps later: there is no leader.
+    /// Not now, perhaps later: there is no leader, or the replica runs.
     Temporary = 75,
     /// The config is missing or wrong.
     Config = 78,
@@ -33,7 +38,8 @@ impl Exit {
     /// The failure that a code of one of our own processes stands for.
     #[must_use]
     pub fn from_code(code: i32) -> Self {
-        const KNOWN: [Exit; 5] = [Exit::Usage, Exit::Unavailable, Exit::Io, Exit::Temporary, Exit::Config];
+        const KNOWN: [Exit; 7] =
+            [Exit::Usage, Exit::Data, Exit::NoInput, Exit::Unavailable, Exit::Io, Exit::Temporary, Exit::Config];
         KNOWN.into_iter().find(|&exit| exit as i32 == code).unwrap_or(Self::Failed)
     }
 
@@ -43,6 +49,8 @@ impl Exit {
         match self {
             Self::Failed => "failed",
             Self::Usage => "wrong usage",
+            Self::Data => "damaged files",
+            Self::NoInput => "no such files",
             Self::Unavailable => "unavailable",
             Self::Io => "input or output failed",
             Self::Temporary => "no leader",
@@ -75,9 +83,12 @@ pub enum Failure {
     /// `status`
     #[error(transparent)]
     Status(#[from] StatusError),
-    /// `log`
+    /// `log`, `replay`, `verify`, `rebuild`, `recover`
     #[error(transparent)]
-    Log(#[from] LogError),
+    Tool(#[from] ToolError),
+    /// `leave`, `remove`
+    #[error(transparent)]
+    Members(#[from] MembersError),
     /// `bench`
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -96,14 +107,18 @@ impl Failure {
         match self {
             Self::Config(_) => Exit::Config,
             Self::Server(error) => match error {
-                ServerError::NoSuchReplica { .. } | ServerError::Config(_) => Exit::Config,
-                ServerError::PortTaken { .. } => Exit::Unavailable,
+                ServerError::NoSuchReplica { .. }
+                | ServerError::Config(_)
+                | ServerError::NotLetIn(_)
+                | ServerError::Removed { .. } => Exit::Config,
+                ServerError::PortTaken { .. } | ServerError::Twin { .. } => Exit::Unavailable,
                 ServerError::Storage(_) | ServerError::System { .. } => Exit::Io,
             },
             Self::Cluster(error) => error.exit(),
             Self::Client(error) => error.exit(),
             Self::Status(error) => error.exit(),
-            Self::Log(error) => error.exit(),
+            Self::Tool(error) => error.exit(),
+            Self::Members(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::Drill => Exit::Failed,
             Self::Io(_) => Exit::Io,

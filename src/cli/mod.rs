@@ -10,9 +10,17 @@ pub mod cluster;
 pub mod drill;
 mod exit;
 pub mod log;
+pub mod manual;
+pub mod members;
 mod output;
+mod progress;
+pub mod rebuild;
+pub mod recover;
+pub mod replay;
 pub mod status;
 mod supervised;
+mod tool;
+pub mod verify;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +32,8 @@ use crate::config::{Config, ConfigError, Replication};
 use crate::server;
 pub use drill::DrillArgs;
 pub use exit::{Exit, Failure};
+pub use log::LogArgs;
+pub use tool::{Source, ToolError};
 
 const EXAMPLES: &str = "\
 Start:
@@ -31,8 +41,9 @@ Start:
   plainsong client                  speak to it; or: nc 127.0.0.1 5001
   plainsong status                  who leads, who is up
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 69 unavailable or port taken,
-74 input or output failed, 75 no leader (try again), 78 bad config.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 65 damaged files, 66 no such files,
+69 unavailable or port taken, 74 input or output failed, 75 no leader, or a replica runs
+that must be stopped first (try again), 78 bad config.
 RUST_LOG=debug tells more; NO_COLOR is honoured.";
 
 const CLIENT_HELP: &str = "\
@@ -71,7 +82,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs one replica until SIGTERM
-    #[command(after_help = "Example:\n  plainsong server -i 3 --data /var/lib/plainsong")]
+    #[command(after_help = "Examples:\n  plainsong server -i 3 --data /var/lib/plainsong\n  \
+                            plainsong server -i 6 --join 10.0.0.1:7001   (any member's internal port)")]
     Server(ServerArgs),
     /// Runs every replica of the config on this machine until Ctrl-C
     #[command(after_help = "Examples:\n  plainsong cluster\n  plainsong cluster --config test.yaml --data /tmp/test")]
@@ -87,13 +99,41 @@ pub enum Command {
     #[command(after_help = "Example:\n  plainsong check-config test.yaml && plainsong cluster --config test.yaml")]
     CheckConfig(CheckConfigArgs),
     /// Prints the replay log of a replica as text: index|term|time|entry
-    #[command(after_help = "Example:\n  plainsong log -i 1 | tail -3")]
+    #[command(after_help = "Examples:\n  plainsong log -i 1 --tail 3\n  plainsong log -i 1 --follow --account bob\n  \
+                            plainsong log data/1 --kind voters --since 2026-11-21T09:30:00Z")]
     Log(LogArgs),
+    /// Derives the state as it was after any entry of the log, in a directory of its own
+    #[command(after_help = "Examples:\n  plainsong replay -i 1 --into then --until 2026-11-21T09:30:00Z\n  \
+                            plainsong replay -i 1 --into then --mailbox bob")]
+    Replay(replay::ReplayArgs),
+    /// Checks every row of a replica's files, and that the state is what the log gives; 65 if not
+    #[command(after_help = "Example:\n  plainsong verify -i 1 && echo sound")]
+    Verify(verify::VerifyArgs),
+    /// Makes the state of a stopped replica again from its log, or all of it from the other replicas
+    #[command(after_help = "Examples:\n  plainsong rebuild -i 1 --state\n  plainsong rebuild -i 1 --from-others\n\n\
+                            What is replaced is set aside, never deleted.")]
+    Rebuild(rebuild::RebuildArgs),
+    /// Founds the cluster anew from one stopped replica, when a majority of disks is lost for good
+    #[command(after_help = "Example:\n  plainsong recover --force -i 1\n\n\
+                            Choose the replica with the longest log: plainsong log -i 1 --tail 1")]
+    Recover(recover::RecoverArgs),
+    /// Takes a running replica out of the cluster
+    #[command(after_help = "Example:\n  plainsong leave -i 3")]
+    Leave(MemberArgs),
+    /// Takes a replica out of the cluster, also one that is lost
+    #[command(after_help = "Examples:\n  plainsong remove -i 3\n  plainsong remove -i 3 --member 10.0.0.2:7002 --yes")]
+    Remove(MemberArgs),
     /// Measures how fast the cluster acknowledges messages
     #[command(after_help = "Examples:\n  plainsong bench\n  plainsong bench -n 1 --duration 5\n  \
                             plainsong bench --failover --duration 60   (and kill a leader meanwhile)\n\n\
                             It makes accounts bench-…, and deletes them at the end; what it sent stays in the replay log.")]
     Bench(BenchArgs),
+    /// Prints a script that completes this command line in a shell
+    #[command(after_help = "Example:\n  plainsong completions bash > /etc/bash_completion.d/plainsong")]
+    Completions(manual::CompletionsArgs),
+    /// Prints the manual page
+    #[command(after_help = "Examples:\n  plainsong man | man -l -\n  plainsong man verify > plainsong-verify.1")]
+    Man(manual::ManArgs),
     /// Breaks a cluster of its own on purpose and judges what its clients saw
     #[command(after_help = "Example:\n  plainsong drill kill_leader")]
     Drill(DrillArgs),
@@ -108,6 +148,9 @@ pub struct ServerArgs {
     /// `--data`
     #[command(flatten)]
     pub data: DataArg,
+    /// Join the cluster of the member whose internal port this is; may stay in later starts
+    #[arg(long, value_name = "HOST:PORT")]
+    pub join: Option<String>,
     /// End when standard input closes: set by `cluster`, so that no replica outlives it
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -151,15 +194,18 @@ pub struct CheckConfigArgs {
     pub file: Option<PathBuf>,
 }
 
-/// `plainsong log`
+/// `plainsong leave`, `plainsong remove`
 #[derive(Debug, Args)]
-pub struct LogArgs {
-    /// Whose log to print
+pub struct MemberArgs {
+    /// Which replica goes
     #[arg(short, long, value_name = "ID")]
     pub id: u16,
-    /// `--data`
-    #[command(flatten)]
-    pub data: DataArg,
+    /// Ask the member with this internal port instead of those of the config; may be repeated
+    #[arg(long = "member", value_name = "HOST:PORT")]
+    pub members: Vec<String>,
+    /// Do not ask whether it is meant
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `plainsong bench`
@@ -200,7 +246,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// `--data`, shared by the subcommands that use the replicas' folders.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct DataArg {
     /// Keep the replicas' folders here instead of in the config's data_dir
     #[arg(long = "data", value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -218,7 +264,15 @@ impl Command {
             Self::Status(_) => "status",
             Self::CheckConfig(_) => "check-config",
             Self::Log(_) => "log",
+            Self::Replay(_) => "replay",
+            Self::Verify(_) => "verify",
+            Self::Rebuild(_) => "rebuild",
+            Self::Recover(_) => "recover",
+            Self::Leave(_) => "leave",
+            Self::Remove(_) => "remove",
             Self::Bench(_) => "bench",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
             Self::Drill(_) => "drill",
         }
     }
@@ -233,14 +287,22 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             if args.supervised {
                 supervised::end_with_standard_input()?;
             }
-            server::run(&config, args.id)?;
+            server::run(&config, args.id, args.join.as_deref())?;
         }
         Command::Cluster(args) => cluster::run(&file, &load(&file, &args.data)?)?,
         Command::Client(args) => client::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
         Command::Status(args) => status::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
         Command::CheckConfig(args) => check_config(&args.file.unwrap_or(file))?,
-        Command::Log(args) => log::run(&load(&file, &args.data)?, args.id)?,
+        Command::Log(args) => log::run(&args, &file)?,
+        Command::Replay(args) => replay::run(&args, &file)?,
+        Command::Verify(args) => verify::run(&args, &file)?,
+        Command::Rebuild(args) => rebuild::run(&args, &file)?,
+        Command::Recover(args) => recover::run(&args, &file)?,
+        Command::Leave(args) => members::remove(&args, &load_unless(false, &file)?, true)?,
+        Command::Remove(args) => members::remove(&args, &load_unless(false, &file)?, false)?,
         Command::Bench(args) => bench::run(&args, &load_unless(!args.servers.is_empty(), &file)?)?,
+        Command::Completions(args) => manual::completions(&args)?,
+        Command::Man(args) => manual::man(&args)?,
         Command::Drill(args) => {
             if !drill::run(&args)? {
                 return Err(Failure::Drill);

@@ -16,3 +16,13 @@ pub(super) fn unless_closed(result: io::Result<()>) -> io::Result<()> {
         other => other,
     }
 }
+
+/// Tells a person several lines.
+pub(super) fn tell_lines(text: &str) {
+    text.lines().for_each(tell);
+}
+
+/// Tells a person something, on standard error. With that closed there is nobody to tell.
+pub(super) fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "plainsong: {text}");
+}

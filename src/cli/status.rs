@@ -69,6 +69,12 @@ impl Report {
         let rows = rows.iter().map(|line| Row::parse(line)).collect::<Option<_>>()?;
         Some(Self { rows, answered_by, leader, term, survives })
     }
+
+    /// How far a replica had applied the log when it was last heard of.
+    pub(super) fn applied(&self, id: u16) -> Option<u64> {
+        let row = self.rows.iter().find(|row| row.0[0] == id.to_string())?;
+        row.0[4].parse().ok()
+    }
 }
 
 impl Row {

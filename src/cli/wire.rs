@@ -23,6 +23,8 @@ pub(super) struct Conversation {
     stream: BufReader<TcpStream>,
     /// Who greeted, as its `hello` says.
     pub replica: u16,
+    /// Of which cluster; empty if it has none yet.
+    pub cluster_id: String,
 }
 
 impl Conversation {
@@ -32,7 +34,8 @@ impl Conversation {
             let mut stream = BufReader::new(TcpStream::connect(address).await?);
             let greeting = read_line(&mut stream).await?;
             let replica = greeted_by(&greeting).ok_or_else(|| not_ours(&greeting))?;
-            Ok(Self { stream, replica })
+            let cluster_id = greeting.split('|').nth(4).unwrap_or_default().to_owned();
+            Ok(Self { stream, replica, cluster_id })
         })
         .await
     }

@@ -10,7 +10,10 @@
 use std::collections::HashMap;
 
 use super::locate::Step::{self, Item, Key};
-use super::{CLUSTER_NAME_BYTES_MAX, Config, LINE_BYTES_MAX, LINE_BYTES_MIN, REPLICA_ID_MAX, ReplicaConfig};
+use super::{
+    CLUSTER_NAME_BYTES_MAX, Config, KEEP_ENTRIES_MIN, LINE_BYTES_MAX, LINE_BYTES_MIN, REPLICA_ID_MAX, ReplicaConfig,
+    Replication,
+};
 
 /// A rule that is broken, and by which value.
 #[derive(Debug, PartialEq, Eq)]
@@ -112,6 +115,24 @@ fn numbers(config: &Config, found: &mut Found) {
             format!("`limits.line_bytes` is {line_bytes}"),
             format!("write {LINE_BYTES_MIN} to {LINE_BYTES_MAX}"),
         );
+    }
+    let keep = config.log.keep_entries;
+    if (1..KEEP_ENTRIES_MIN).contains(&keep) {
+        found.add(
+            &[Key("log"), Key("keep_entries")],
+            format!("`log.keep_entries` is {keep}"),
+            format!("write {KEEP_ENTRIES_MIN} or more, or 0 for no limit"),
+        );
+    }
+    let kept = [("keep_entries", config.log.keep_entries), ("keep_days", config.log.keep_days.into())];
+    for (name, value) in kept {
+        if value > 0 && config.replication == Replication::PrimaryBackup {
+            found.add_shared(
+                &[&[Key("log"), Key(name)], &[Key("replication")]],
+                format!("`log.{name}` is {value}, but with `replication: primary-backup` the log is kept whole"),
+                "leave it out, or choose `replication: quorum` before the cluster is founded",
+            );
+        }
     }
     let mailbox_bytes = config.limits.mailbox_bytes;
     if (1..u64::from(line_bytes)).contains(&mailbox_bytes) {

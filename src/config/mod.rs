@@ -28,6 +28,9 @@ pub const LINE_BYTES_MAX: u32 = 1 << 20;
 /// The longest cluster name, in bytes: it stands in every greeting.
 pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 
+/// The least `log.keep_entries`: a follower that is a moment behind is sent entries, and no copy of the whole state.
+pub const KEEP_ENTRIES_MIN: u64 = 1_000;
+
 /// The cluster as its file describes it. Durations are in milliseconds here; the methods give [`Duration`]s.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -56,6 +59,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Bounds a client can meet.
     pub limits: Limits,
+    /// How much of the replay log is kept.
+    pub log: LogConfig,
     /// Rules for accounts.
     pub accounts: Accounts,
 }
@@ -110,6 +115,18 @@ pub struct Limits {
     pub mailbox_bytes: u64,
     /// The most accounts; 0: any number.
     pub accounts: u64,
+    /// A message goes so many days after its delivery; 0: never.
+    pub retention_days: u32,
+}
+
+/// How much of the replay log is kept: an entry goes when it is older than every limit that is set. By default none is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// At least so many of the last entries, no fewer than [`KEEP_ENTRIES_MIN`]; 0: this is no limit.
+    pub keep_entries: u64,
+    /// What was applied within so many days; 0: this is no limit.
+    pub keep_days: u32,
 }
 
 /// Rules for accounts.
@@ -141,6 +158,7 @@ impl Default for Config {
             request_timeout_ms: 3000,
             data_dir: PathBuf::from("data"),
             limits: Limits::default(),
+            log: LogConfig::default(),
             accounts: Accounts::default(),
         }
     }
@@ -158,6 +176,7 @@ impl Default for Limits {
             mailbox_messages: 0,
             mailbox_bytes: 0,
             accounts: 0,
+            retention_days: 0,
         }
     }
 }

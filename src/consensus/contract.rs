@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::founding::Introduction;
-use super::{Batch, ClusterId, Entry, Frame, Index, Member, Membership, ReplicaId, Run, Term, Ticket};
+use super::{
+    Address, Batch, Change, ClusterId, Entry, Frame, Index, Mark, Member, Membership, ReplicaId, Run, Snapshot, Term,
+    Ticket, Verdict,
+};
 
 /// What the node is told.
 #[derive(Clone, Debug)]
@@ -28,12 +31,24 @@ pub enum Input {
     /// A linearizable read: answered by [`Duty::ReadReady`] with the same number, or never, if the leader or the link
     /// to it changes: then ask again, with the same number.
     Read(u64),
+    /// A change of members: answered by [`Duty::ChangeAnswered`] with the same number, or never, if the leader or the
+    /// link to it changes: then ask again, with the same number.
+    Change(u64, Change),
     /// The store has made this batch durable, and all before it.
     Stored(Ticket),
-    /// What [`Duty::Load`] asked for: contiguous entries from the index it named, at least one.
+    /// What [`Duty::Load`] asked for: contiguous entries from the index it named, at least one; none, if they were cut
+    /// away meanwhile.
     Loaded(Reader, Vec<Entry>),
     /// The state has applied the log up to here.
     Applied(Index),
+    /// The state is on stable storage up to here: no crash of the machine takes it back further.
+    StateDurable(Index),
+    /// Old entries are to be cut away, up to this one. Ignored beyond the durable state.
+    Cut(Mark),
+    /// [`Duty::MakeSnapshot`] is done: a copy of the state that is not older than the base.
+    SnapshotMade(Snapshot),
+    /// [`Duty::Fetch`] is done: the copy is here, whole and on stable storage.
+    SnapshotFetched(Snapshot),
     /// The own disk, or the own turn, has taken longer than the greatest election timeout: hand over, be quiet.
     Gray,
     /// Hand leadership to whoever is best placed, to stop in good order.
@@ -64,8 +79,23 @@ pub enum Duty {
     Apply(Vec<Entry>),
     /// Read entries from the log, from the first index to the second at most, and say [`Input::Loaded`].
     Load(Reader, Index, Index),
+    /// Make a copy of the state that has applied at least this, or take the one there is, and say
+    /// [`Input::SnapshotMade`].
+    MakeSnapshot(Index),
+    /// Fetch this copy from the replica that offers it, and say [`Input::SnapshotFetched`]. One that is being fetched
+    /// already goes on; another is given up.
+    Fetch(ReplicaId, Snapshot),
+    /// End this node, put the copy in the place of the state and begin the log behind it, in an order that outlasts any
+    /// crash, and start again from what is then on the disk. What was handed to the store before is written before. A
+    /// log that holds the base by then is left as it is.
+    ///
+    /// That it is a start, and no step of a running node, makes it one with the start after a crash in the middle of it;
+    /// and nothing of the old state is there to be served or acknowledged from.
+    Install(Snapshot),
     /// The read of this number is current once the state has applied this far.
     ReadReady(u64, Index),
+    /// What the leader says to the change of this number.
+    ChangeAnswered(u64, Verdict),
     /// A leader was heard of, or a vote was given: election timers start anew.
     HeardLeader,
     /// Role, leader or term changed.
@@ -74,11 +104,15 @@ pub enum Duty {
     StandSoon,
     /// The cluster is founded; this is its name for ever. Said once in every run.
     Founded(ClusterId),
-    /// The voters changed.
+    /// The voters changed, or their addresses.
     Voters(Membership),
+    /// A committed entry says that this replica is removed: it may end. Said once in every run.
+    Dismissed,
     /// Tell this run of the peer that its disk is an old copy and that it must start anew as blank; then close the
     /// link. The run is named because by now another one, and a healthy one, may have the link.
     RefuseRestored(Member, Run),
+    /// Tell this run of the peer that it was removed from the cluster; then close the link.
+    RefuseRemoved(Member, Run),
 }
 
 /// A replica's place in the cluster, as it sees it.
@@ -112,6 +146,8 @@ pub struct Settings {
     pub run: Run,
     /// Every id of the address book, this one included.
     pub ids: Vec<ReplicaId>,
+    /// Where those of them are reached: written to the log with the first change of members.
+    pub addresses: Vec<Address>,
     /// A digest of the address book and the mode.
     pub book: u64,
     /// Never found a cluster: join one.

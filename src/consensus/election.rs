@@ -80,9 +80,11 @@ impl Node {
     ///   1. replica 3 is wiped; the leader, 1, removes it and adds it anew, and 2 holds both entries, but 3 lacks them;
     ///   2. 1 dies: the voters are 1, 2 and the new 3, of which two live and could go on;
     ///   3. 2 is not elected, because 3 does not know yet that it votes, and it will not know until 2 is elected.
+    ///
+    /// Who was removed itself helps nobody any more. The others do not count it, so that nothing hangs on it.
     fn grants_to(&self, candidate: Member) -> bool {
-        let removed = self.log.committed_membership(self.commit).is_some_and(|m| m.removed.contains(&candidate));
-        self.is_sealed() && !removed
+        let removed = self.committed_membership().is_some_and(|m| m.removed.contains(&candidate));
+        self.is_sealed() && !removed && !self.is_dismissed()
     }
 
     pub(super) fn pre_vote_answered(&mut self, from: Member, term: Term, granted: bool) {

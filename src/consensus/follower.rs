@@ -16,7 +16,7 @@ impl Node {
         term: Term,
         prev: (Index, Term),
         commit: Index,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
     ) {
         if term < self.hard.term {
             // So that a leader of the past, or one that pre-vote kept from being unseated, learns the term.
@@ -26,6 +26,7 @@ impl Node {
         }
         self.adopt_term(term);
         self.heard_leader(from.id);
+        let prev = self.skip_cut(prev, &mut entries);
         if self.log.term_at(prev.0) != Some(prev.1) {
             let (hint, hint_term) = self.log.highest_with_term_at_most(prev.1, prev.0);
             self.say(from.id, Frame::AppendReject { term, prev: prev.0, hint, hint_term });
@@ -40,6 +41,16 @@ impl Node {
         if self.tickets.durable().index() >= self.verified {
             self.acknowledge();
         }
+    }
+
+    /// What of an append is before the base: it is here, in the state, and committed, so this leader has the same. An append
+    /// that ends before the base tells that much, and is answered like one that ends there.
+    fn skip_cut(&self, prev: (Index, Term), entries: &mut Vec<Entry>) -> (Index, Term) {
+        if prev.0 >= self.log.base() {
+            return prev;
+        }
+        entries.retain(|entry| entry.index > self.log.base());
+        (self.log.base(), self.log.base_term())
     }
 
     /// Appends what is new; what contradicts the leader's entries goes first.
@@ -59,12 +70,15 @@ impl Node {
     }
 
     /// A blank replica that is handed entry 1 by a leader joins that leader's cluster, as a learner: somebody must
-    /// have sealed it.
+    /// have sealed it. The leader, not the record, says which it is: it may have been founded anew since.
     fn join_by(&mut self, entry: &Entry) {
         if let Body::Founding(record) = &entry.body {
             assert!(self.record.is_none(), "a second founding record");
             self.record = Some(record.clone());
-            self.cluster = Some(record.cluster);
+            let Part::Follower { leader: Some(leader) } = self.part else { unreachable!("entries come from a leader") };
+            let shown = self.peers.get(&leader).and_then(|peer| peer.cluster);
+            self.cluster = shown.or(Some(record.cluster));
+            self.batch.cluster = shown.filter(|cluster| *cluster != record.cluster);
             self.set_founding(FoundingState::Sealed);
         }
     }
@@ -164,7 +178,9 @@ impl Node {
             return;
         }
         self.duties.push(Duty::Send(to, news));
-        if let Some(record) = self.record.as_ref().filter(|r| blank && r.members.contains(&member)) {
+        if let Some(record) =
+            self.record.as_ref().filter(|r| blank && self.cluster == Some(r.cluster) && r.members.contains(&member))
+        {
             self.duties.push(Duty::Send(to, Frame::Found(record.clone())));
         }
     }

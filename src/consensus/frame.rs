@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 
-use super::{ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Term, ViewFrame};
+use super::{
+    Change, ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Snapshot, Term, Verdict, ViewFrame,
+};
 
 /// One frame. `from` is known by the link: its handshake proved id, incarnation and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,14 @@ pub enum Frame {
         /// Contiguous from `prev + 1`.
         entries: Vec<Entry>,
     },
+    /// The entries that the follower lacks are not kept: here is what the state was after them. The copy itself is
+    /// fetched beside the core. One who needs it not acknowledges what it holds.
+    Snapshot {
+        /// The leader's term.
+        term: Term,
+        /// Which copy.
+        snapshot: Snapshot,
+    },
     /// The follower's log equals the leader's up to here, on stable storage.
     AppendOk {
         /// The follower's term.
@@ -93,6 +103,24 @@ pub enum Frame {
         id: u64,
         /// A read that has applied this far is current.
         index: Index,
+    },
+    /// Somebody asks the sender for a change of members.
+    Change {
+        /// The asker's term.
+        term: Term,
+        /// Comes back.
+        id: u64,
+        /// What is asked for.
+        change: Change,
+    },
+    /// The answer. One that is admitted is answered when it is committed.
+    ChangeReply {
+        /// The leader's term.
+        term: Term,
+        /// Which question.
+        id: u64,
+        /// What it says.
+        verdict: Verdict,
     },
     /// Proposals of the sender's stream, in order. The core never sees it: whoever stamps proposals does.
     Forward {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::members::Changing;
 use super::node::Part;
 use super::progress::{Flow, Inflight, Progress};
 use super::reads::{Asker, PendingRead};
@@ -24,6 +25,10 @@ pub(super) struct Leader {
     pub(super) round_wanted: bool,
     /// Voters heard of since the last quorum check.
     pub(super) heard: BTreeSet<Member>,
+    /// Those of the time between the two checks before.
+    pub(super) heard_before: BTreeSet<Member>,
+    /// Who joins, and the change of members under way.
+    pub(super) changing: Changing,
     /// Whom leadership is being handed to, and what was proposed meanwhile.
     pub(super) transfer: Option<Transfer>,
 }
@@ -50,6 +55,8 @@ impl Leader {
             reads: VecDeque::new(),
             round_wanted: false,
             heard: electors,
+            heard_before: BTreeSet::new(),
+            changing: Changing::default(),
             transfer: None,
         }
     }
@@ -63,6 +70,7 @@ impl Leader {
     pub(super) fn lost(&mut self, id: ReplicaId) {
         self.progress.remove(&id);
         self.reads.retain(|read| !matches!(read.asker, Asker::Peer(asker) if asker.id == id));
+        self.changing.lost(id);
     }
 
     /// The newest round that a majority of the voters answered, the leader among them.
@@ -123,6 +131,7 @@ impl Node {
         self.commit_to(reached);
         self.remember_acknowledged(reached);
         self.answer_reads();
+        self.answer_change();
     }
 
     /// What each follower holds of what is committed: it may not come back with less.
@@ -136,9 +145,10 @@ impl Node {
 
     /// One append to each follower that has something to hear: entries, or a new commit index.
     pub(super) fn broadcast(&mut self) {
-        let (last, commit) = (self.log.last(), self.commit);
+        let commit = self.commit;
         let Part::Leader(leader) = &self.part else { return };
-        let due: Vec<_> = leader.progress.iter().filter(|(_, p)| p.is_due(last, commit)).map(|(id, _)| *id).collect();
+        let is_due = |p: &Progress| p.is_due(self.sendable(p.member), commit);
+        let due: Vec<_> = leader.progress.iter().filter(|(_, p)| is_due(p)).map(|(id, _)| *id).collect();
         for id in due {
             while self.send_append(id) {}
         }
@@ -147,13 +157,20 @@ impl Node {
 
     /// Sends one append. Returns whether there may be more to send.
     fn send_append(&mut self, id: ReplicaId) -> bool {
-        let (last, commit, term) = (self.log.last(), self.commit, self.hard.term);
+        let (commit, term) = (self.commit, self.hard.term);
+        let Part::Leader(leader) = &self.part else { return false };
+        let Some(last) = leader.progress.get(&id).map(|p| self.sendable(p.member)) else { return false };
         let Part::Leader(leader) = &mut self.part else { return false };
         let Some(progress) = leader.progress.get_mut(&id) else { return false };
         if !progress.is_due(last, commit) {
             return false;
         }
         let prev = progress.next.prev();
+        if prev < self.log.base() {
+            progress.flow = Flow::Snapshot;
+            self.duties.push(Duty::MakeSnapshot(self.log.base()));
+            return false;
+        }
         let entries = if progress.next > last {
             Vec::new()
         } else {
@@ -167,26 +184,27 @@ impl Node {
                 }
             }
         };
-        self.send_entries(id, term, prev, commit, entries)
+        self.send_entries(id, term, prev, commit, entries);
+        true
     }
 
-    fn send_entries(&mut self, id: ReplicaId, term: Term, prev: Index, commit: Index, entries: Vec<Entry>) -> bool {
+    fn send_entries(&mut self, id: ReplicaId, term: Term, prev: Index, commit: Index, entries: Vec<Entry>) {
         let prev_term = self.log.term_at(prev).expect("entries before `next` are in the log");
         let end = entries.last().map_or(prev, |e| e.index);
         let bytes = entries.iter().map(Entry::size).sum();
-        let Part::Leader(leader) = &mut self.part else { return false };
-        let Some(progress) = leader.progress.get_mut(&id) else { return false };
+        let Part::Leader(leader) = &mut self.part else { return };
+        let Some(progress) = leader.progress.get_mut(&id) else { return };
         progress.sent(end, bytes, commit);
-        let more = end < self.log.last();
         self.say(id, Frame::Append { term, prev, prev_term, commit, entries });
-        more
     }
 
     pub(super) fn loaded_for_peer(&mut self, id: ReplicaId, entries: Vec<Entry>) {
         let (term, commit) = (self.hard.term, self.commit);
         // They may have been read when this replica led an earlier term, and been truncated since: then its disk gave
         // what its log no longer says. One entry that is in the log vouches for all before it.
-        let current = entries.last().is_some_and(|e| self.log.term_at(e.index) == Some(e.term));
+        // And they may have been cut away since.
+        let kept = entries.first().is_some_and(|e| e.index > self.log.base());
+        let current = kept && entries.last().is_some_and(|e| self.log.term_at(e.index) == Some(e.term));
         let Some(leader) = self.leader() else { return };
         let Some(progress) = leader.progress.get_mut(&id) else { return };
         if !matches!(progress.flow, Flow::Load) {
@@ -202,7 +220,7 @@ impl Node {
 
     pub(super) fn append_ok(&mut self, from: Member, term: Term, matched: Index) {
         self.adopt_term(term);
-        let (own, last) = (self.hard.term, self.log.last());
+        let (own, last, base) = (self.hard.term, self.log.last(), self.log.base());
         let Some(leader) = self.leader() else { return };
         // What a peer says is never asserted: one that claims more than there is claims nothing.
         if term != own || matched > last {
@@ -210,7 +228,10 @@ impl Node {
         }
         leader.heard.insert(from);
         if let Some(progress) = leader.progress.get_mut(&from.id).filter(|p| p.member == from) {
-            progress.matched_to(matched);
+            // Of what is not kept: it was said before the copy was offered.
+            if matched >= base || !matches!(progress.flow, Flow::Snapshot) {
+                progress.matched_to(matched);
+            }
         }
     }
 
@@ -224,7 +245,11 @@ impl Node {
         }
         leader.heard.insert(from);
         if let Some(progress) = leader.progress.get_mut(&from.id).filter(|p| p.member == from) {
-            // A refusal of what was not sent last is late. One of an entry that matched is a broken follower.
+            // A refusal of what was not sent last is late, as is any while a copy is offered. One of an entry that matched is
+            // a broken follower.
+            if matches!(progress.flow, Flow::Snapshot) {
+                return;
+            }
             if progress.next.prev() == prev || matches!(progress.flow, Flow::Stream(_)) && prev > progress.matched {
                 progress.probe_from(next.next());
             }
@@ -240,7 +265,7 @@ impl Node {
         let Part::Leader(leader) = &mut self.part else { return };
         leader.heard.insert(self.me);
         let heard = voters.iter().filter(|v| leader.heard.contains(v)).count();
-        leader.heard.clear();
+        leader.heard_before = std::mem::take(&mut leader.heard);
         if heard < quorum::majority(voters.len()) {
             self.quiet = true;
             self.become_follower(None);

@@ -7,7 +7,8 @@
 //! Invariants, asserted where they could break:
 //! - entries are contiguous, terms and times never fall along the log;
 //! - the window is a contiguous tail of the log (or empty);
-//! - `term_starts` and `memberships` describe exactly the entries up to `last`.
+//! - `term_starts` describes exactly the entries from the base to `last`, `memberships` the voters at each of them;
+//! - nothing up to the base is ever asked for, truncated or compared: it is committed, and its entries are gone.
 
 use std::collections::VecDeque;
 
@@ -16,6 +17,8 @@ use super::{Body, Entry, Index, Member, Membership, Recovered, Term};
 /// The log.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
+    /// The last entry that is not kept, and its term: see [`super::Base`].
+    base: (Index, Term),
     last: Index,
     last_time: u64,
     term_starts: Vec<(Term, Index)>,
@@ -27,13 +30,37 @@ pub struct Log {
 impl Log {
     /// The log as found on disk, with an empty window.
     pub fn recovered(recovered: &Recovered) -> Self {
+        let base = (recovered.base.index, recovered.base.term);
         Self {
+            base,
             last: recovered.last,
             last_time: recovered.last_time,
-            term_starts: recovered.term_starts.clone(),
+            term_starts: terms_behind(base, &recovered.term_starts),
             memberships: recovered.memberships.clone(),
             window: VecDeque::new(),
             window_bytes: 0,
+        }
+    }
+
+    /// The last entry that is not kept; 0 while the log is whole.
+    pub fn base(&self) -> Index {
+        self.base.0
+    }
+
+    /// That entry's term.
+    pub fn base_term(&self) -> Term {
+        self.base.1
+    }
+
+    /// Keeps nothing up to `index`, which must be in the log.
+    pub fn cut(&mut self, index: Index) {
+        let term =
+            self.term_at(index).unwrap_or_else(|| panic!("the log {self:?} is cut at {index}, which is not in it"));
+        self.base = (index, term);
+        self.term_starts = terms_behind(self.base, &self.term_starts);
+        while self.window.front().is_some_and(|e| e.index <= index) {
+            let dropped = self.window.pop_front().expect("there is a front");
+            self.window_bytes -= dropped.size();
         }
     }
 
@@ -52,9 +79,9 @@ impl Log {
         self.last_time
     }
 
-    /// The term of the entry at `index`; 0 before the log, `None` behind its end.
+    /// The term of the entry at `index`; 0 before the first of all, `None` behind the log's end, and before its base.
     pub fn term_at(&self, index: Index) -> Option<Term> {
-        if index > self.last {
+        if index > self.last || index < self.base.0 {
             return None;
         }
         let behind = self.term_starts.partition_point(|&(_, first)| first <= index);
@@ -62,7 +89,8 @@ impl Log {
     }
 
     /// The highest index up to `from` whose term is at most `term`: where two logs may still agree, if one has `term`
-    /// at `from`. One refusal skips a whole term (Raft dissertation, section 3.5; as etcd does it).
+    /// at `from`. One refusal skips a whole term (Raft dissertation, section 3.5; as etcd does it). 0 if that is before
+    /// the base.
     pub fn highest_with_term_at_most(&self, term: Term, from: Index) -> (Index, Term) {
         let mut index = from.min(self.last);
         for &(start_term, first) in self.term_starts.iter().rev() {
@@ -118,6 +146,7 @@ impl Log {
     /// back that far; then the time before is left as it was, which only makes later times no earlier.
     pub fn truncate_from(&mut self, from: Index) {
         assert!(from > Index(1), "the founding record is never truncated");
+        assert!(from > self.base.0, "the log begins behind {}: it cannot be truncated from {from}", self.base.0);
         while self.window.back().is_some_and(|e| e.index >= from) {
             let dropped = self.window.pop_back().expect("there is a back");
             self.window_bytes -= dropped.size();
@@ -175,12 +204,18 @@ impl Log {
     }
 }
 
+/// The terms of a log that begins behind `base`.
+fn terms_behind(base: (Index, Term), starts: &[(Term, Index)]) -> Vec<(Term, Index)> {
+    let own = (base.0 > Index(0)).then_some((base.1, base.0));
+    own.into_iter().chain(starts.iter().copied().filter(|&(_, first)| first > base.0)).collect()
+}
+
 /// The membership an entry puts in force, given the one before it.
 pub fn membership_of(entry: &Entry, before: Option<&Membership>) -> Option<Membership> {
     match &entry.body {
         Body::Founding(founding) => {
             assert!(before.is_none() && entry.index == Index(1), "a second founding at {}", entry.index);
-            Some(Membership { voters: founding.members.clone(), removed: Vec::new() })
+            Some(Membership { voters: founding.members.clone(), ..Membership::default() })
         }
         Body::Membership(membership) => Some(membership.clone()),
         Body::Noop | Body::Command(_) => None,
@@ -206,6 +241,22 @@ mod tests {
         log.trim(Index(6), 0);
         let terms: Vec<_> = (0..8).map(|i| log.term_at(Index(i)).map(|t| t.0)).collect();
         assert_eq!(terms, [Some(0), Some(0), Some(1), Some(1), Some(4), Some(4), Some(5), None]);
+    }
+
+    #[test]
+    fn of_what_was_cut_only_the_base_is_known() {
+        let mut log = log(&[0, 1, 1, 4, 4, 5]);
+        log.cut(Index(4));
+        let terms: Vec<_> = (0..8).map(|i| log.term_at(Index(i)).map(|t| t.0)).collect();
+        assert_eq!(terms, [None, None, None, None, Some(4), Some(4), Some(5), None]);
+        assert_eq!(log.entries(Index(4), Index(6), usize::MAX), None);
+        assert_eq!(log.entries(Index(5), Index(6), usize::MAX).map(|e| e.len()), Some(2));
+        assert_eq!(log.highest_with_term_at_most(Term(3), Index(6)), (Index(0), Term(0)), "before the base");
+        assert_eq!(log.highest_with_term_at_most(Term(4), Index(9)), (Index(5), Term(4)));
+        log.cut(Index(6));
+        assert_eq!((log.last(), log.last_term()), (Index(6), Term(5)));
+        log.append(Entry { index: Index(7), term: Term(5), time: 70, body: Body::Noop });
+        assert_eq!(log.term_at(Index(7)), Some(Term(5)));
     }
 
     #[test]

@@ -43,6 +43,10 @@
 //! [`DurableIndex`], which only redeemed tickets make: to acknowledge before the fsync does not compile. Frames
 //! that depend on term and vote wait in `unspoken` until those are durable.
 //!
+//! **Snapshots** (`snapshot`). The log may be cut behind its *base*, an entry that the durable state includes. A
+//! follower that lacks entries before it is offered a copy of the state; it fetches it beside the core, and starts anew
+//! with a log that begins behind it.
+//!
 //! **Reads.** A linearizable read takes the commit index, waits for a round of pulses begun *afterwards* to come
 //! back from a majority, and then for the state to have applied that far. A leader of the past gets no such round.
 //! No promise rests on a clock.
@@ -52,6 +56,12 @@
 //! then the addition of the new one: one voter at a time, so that any two majorities in a row intersect. A disk
 //! that was put back from a copy has forgotten what it said under its old name; the others remember the highest
 //! boot count they have seen of each incarnation, and refuse it.
+//!
+//! **Members** (`members`, `change`; Ongaro's dissertation, section 4, single-server changes). A replica joins as a
+//! learner, and votes by an entry once it has caught up; it is removed by an entry, whether it lives or not. One voter
+//! at a time, in force when appended, and only after an entry of the leader's own term is committed and no other change
+//! is on its way. From the first such entry on the log also says where everybody is reached. Who does not vote is sent
+//! only what is committed (our own; `Node::sendable` says why).
 //!
 //! **Exactly once** ([`Origin`]; our own). What a replica proposes is a numbered stream. The state applies `n` only
 //! after `n - 1`, so the whole of what is unresolved is sent again after each change of leader, and nothing
@@ -68,6 +78,7 @@
 //! | what is committed is never truncated | `Node::truncate_from` |
 //! | nobody commits beyond its own log | `Node::commit_to` |
 //! | the state applies what it was handed, and no more | `Node::applied_to`, `Node::new` |
+//! | the log begins within what the state has applied | `Node::new`, `Node::cut` |
 //! | the founding record is never replaced | `Log::truncate_from`, `Node::join_by` |
 //! | a ticket is redeemed only if it was issued | [`Tickets::redeem`] |
 //!
@@ -76,27 +87,27 @@
 //!
 //! # What is left out, and its price
 //!
-//! - *Snapshots.* The log is the truth and is kept whole: a new replica is sent all of it, and disks fill with
-//!   history.
 //! - *Serving down to the last replica*: a majority must live. Where crashes are the only faults, `src/views` does
 //!   without one.
-//! - *General changes of membership.* Only a wiped voter is replaced; growing or shrinking a cluster comes later.
+//! - *Joint changes of membership*: one voter comes or goes at a time, so that replacing all of five takes ten entries.
 //! - *Leases.* Every read costs a round of pulses, shared by all reads that wait for one.
 //! - *A disk lost while the cluster is being founded*, after the record was written and before anybody was sealed,
 //!   leaves a record that can never be sealed: wipe all and found again; nothing was promised yet.
 //! - *Old copies are known by their boot count*: one that was made since the last start, or was itself started as
 //!   often as the original, is not recognised (unless it lacks what this leader saw acknowledged). Do not restore a
 //!   replica's disk from a copy: wipe it.
-//! - *A wiped majority.* What is lost from more than half of the disks may be lost; nothing here repairs that.
+//! - *A wiped majority.* What is lost from more than half of the disks may be lost; nothing here repairs that, and
+//!   nothing goes on by itself. An operator may leave it behind: `refounding`.
 //!
 //! # How to read it
 //!
 //! `types` and [`Frame`] are the vocabulary; [`quorum`], `ticket` and `log` stand alone. Then [`Node`]: what it is
 //! told, what it hands out (`contract`), and how a turn ends (`Node::duties`). Then the parts of its conversation:
-//! `founding`, `election`, `follower`, `leader` with `progress`, `reads` and `members`, `applying`. `origin` is for
+//! `founding`, `election`, `follower`, `leader` with `progress`, `reads`, `snapshot` and `members`, `applying`. `origin` is for
 //! whoever proposes. [`limits`] bounds every loop and queue.
 
 mod applying;
+mod change;
 mod contract;
 mod election;
 mod follower;
@@ -113,15 +124,19 @@ mod paper;
 mod progress;
 pub mod quorum;
 mod reads;
+mod refounding;
+mod snapshot;
 mod ticket;
 mod types;
 mod view;
 
+pub use change::{Address, Change, Refusal, Verdict};
 pub use contract::{Duty, Input, Reader, Role, Settings, Standing};
 pub use frame::Frame;
 pub use log::Log;
 pub use node::Node;
 pub use origin::Origin;
+pub use refounding::{NotRefounded, refound};
 pub use ticket::{DurableIndex, Tickets};
 pub use types::*;
 pub use view::{VIEW_NUMBER_MAX, View, ViewFrame, ViewId, Views};

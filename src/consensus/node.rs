@@ -9,8 +9,8 @@ use super::election::{self, Ballot};
 use super::founding::{Founder, Introduction};
 use super::leader::Leader;
 use super::{
-    Batch, Body, ClusterId, Duty, Entry, Founding, FoundingState, Frame, HardState, Index, Input, Log, Member,
-    Membership, Reader, Recovered, ReplicaId, Role, Run, Settings, Standing, Term, Ticket, Tickets,
+    Address, Batch, Body, Change, ClusterId, Duty, Entry, Founding, FoundingState, Frame, HardState, Index, Input, Log,
+    Member, Membership, Reader, Recovered, ReplicaId, Role, Run, Settings, Standing, Term, Ticket, Tickets,
 };
 
 /// What the node does about leadership.
@@ -35,6 +35,8 @@ pub struct Node {
     /// The last entry handed to the state.
     pub(super) applying: Index,
     pub(super) applied: Index,
+    /// What of it outlasts a crash of the machine, as far as is known.
+    pub(super) state_durable: Index,
     /// What the state was handed and has not applied: (last index, bytes) of each hand-over, and the sum.
     pub(super) applying_bytes: VecDeque<(Index, usize)>,
     pub(super) applying_bytes_sum: usize,
@@ -61,6 +63,10 @@ pub struct Node {
     pub(super) unspoken: Vec<(ReplicaId, Frame)>,
     /// Reads asked in this turn.
     pub(super) reads_asked: Vec<u64>,
+    /// Changes of members asked for in this turn.
+    pub(super) changes_asked: Vec<(u64, Change)>,
+    /// The config's address book: in force until the log has one.
+    pub(super) addresses: Vec<Address>,
     /// The batch that this turn adds up to.
     pub(super) batch: Batch,
     pub(super) duties: Vec<Duty>,
@@ -68,6 +74,7 @@ pub struct Node {
     pub(super) clock: u64,
     announced: Option<Standing>,
     announced_voters: Option<Membership>,
+    told_dismissed: bool,
 }
 
 impl Node {
@@ -75,9 +82,16 @@ impl Node {
     pub fn new(recovered: &Recovered, settings: Settings) -> Self {
         let log = Log::recovered(recovered);
         let sealed = recovered.founding == FoundingState::Sealed;
+        assert!(
+            recovered.applied >= recovered.base.index,
+            "the log begins behind {}, but the state has applied only {}",
+            recovered.base.index,
+            recovered.applied
+        );
         // Everything applied was committed, whatever this log's own summary says of it.
         let commit = recovered.applied.max(if sealed { Index(1) } else { Index(0) });
         assert!(commit <= log.last(), "the state has applied {commit}, but the log ends at {}", log.last());
+        let cluster = recovered.cluster.or(recovered.record.as_ref().map(|r| r.cluster));
         let founder = Founder::new(recovered.me, settings.ids, settings.book, settings.joins, settings.fresh_cluster);
         Self {
             me: recovered.me,
@@ -89,6 +103,7 @@ impl Node {
             commit,
             applying: recovered.applied,
             applied: recovered.applied,
+            state_durable: recovered.base.index,
             applying_bytes: VecDeque::new(),
             applying_bytes_sum: 0,
             loading_for_state: false,
@@ -100,17 +115,20 @@ impl Node {
             founding_durable: recovered.founding,
             founding_ticket: None,
             record: recovered.record.clone(),
-            cluster: recovered.record.as_ref().map(|r| r.cluster),
+            cluster,
             peers: BTreeMap::new(),
             runs: recovered.peer_runs.iter().copied().collect(),
             acknowledged: BTreeMap::new(),
             unspoken: Vec::new(),
             reads_asked: Vec::new(),
+            changes_asked: Vec::new(),
+            addresses: settings.addresses,
             batch: Batch::default(),
-            duties: recovered.record.iter().filter(|_| sealed).map(|r| Duty::Founded(r.cluster)).collect(),
+            duties: cluster.into_iter().filter(|_| sealed).map(Duty::Founded).collect(),
             clock: 0,
             announced: None,
             announced_voters: None,
+            told_dismissed: false,
         }
     }
 
@@ -127,10 +145,15 @@ impl Node {
             Input::QuorumCheckDue => self.quorum_check_due(),
             Input::Propose(payloads) => self.propose(payloads),
             Input::Read(id) => self.reads_asked.push(id),
+            Input::Change(id, change) => self.changes_asked.push((id, change)),
             Input::Stored(ticket) => self.stored(ticket),
             Input::Loaded(Reader::Peer(id), entries) => self.loaded_for_peer(id, entries),
             Input::Loaded(Reader::State, entries) => self.loaded_for_state(entries),
             Input::Applied(index) => self.applied_to(index),
+            Input::StateDurable(index) => self.state_durable = self.state_durable.max(index),
+            Input::Cut(mark) => self.cut(mark),
+            Input::SnapshotMade(snapshot) => self.offer_snapshot(&snapshot),
+            Input::SnapshotFetched(snapshot) => self.snapshot_fetched(snapshot),
             Input::Gray => self.turn_gray(),
             Input::HandOver => self.hand_over(),
             // Voters count answers, not deaths.
@@ -143,6 +166,7 @@ impl Node {
     pub fn duties(&mut self) -> Vec<Duty> {
         self.found();
         self.ask_reads();
+        self.ask_changes();
         self.close_batch();
         self.advance_commit();
         self.promote_learners();
@@ -238,6 +262,16 @@ impl Node {
 
     pub(super) fn membership(&self) -> Membership {
         self.log.membership().map_or_else(Membership::default, |(_, membership)| membership.clone())
+    }
+
+    /// Who belongs to the cluster by what is committed.
+    pub fn committed_membership(&self) -> Option<&Membership> {
+        self.log.committed_membership(self.commit)
+    }
+
+    /// Whether a committed entry has taken this replica out for good.
+    pub fn is_dismissed(&self) -> bool {
+        self.committed_membership().is_some_and(|m| m.is_dismissed(self.me))
     }
 
     /// Whether this replica may vote and stand: its cluster is sealed and names this very incarnation.
@@ -343,6 +377,10 @@ impl Node {
     // --- links -----------------------------------------------------------------------------------------------
 
     fn link_up(&mut self, peer: Introduction) {
+        if self.committed_membership().is_some_and(|m| m.is_dismissed(peer.member)) {
+            self.duties.push(Duty::RefuseRemoved(peer.member, peer.run));
+            return;
+        }
         if self.is_restored_copy(&peer) {
             self.duties.push(Duty::RefuseRestored(peer.member, peer.run));
             return;
@@ -369,12 +407,13 @@ impl Node {
     ///   3. the second replaces the first: 8 is less than 10, and a healthy replica is told to wipe itself.
     fn is_restored_copy(&self, peer: &Introduction) -> bool {
         let known = self.runs.get(&peer.member);
-        if known == Some(&peer.run) {
+        // A member of the cluster before this one is no copy: its disk may be all that is left of that cluster.
+        if known == Some(&peer.run) || self.is_stranger(peer) {
             return false;
         }
         let older_run = known.is_some_and(|known| peer.run.boot <= known.boot);
         let shorter_log = self.acknowledged.get(&peer.member).is_some_and(|acked| peer.last < *acked);
-        let removed = self.log.committed_membership(self.commit).is_some_and(|m| m.removed.contains(&peer.member));
+        let removed = self.committed_membership().is_some_and(|m| m.removed.contains(&peer.member));
         older_run || shorter_log || removed
     }
 
@@ -391,6 +430,9 @@ impl Node {
         if self.peers.get(&from.id).is_none_or(|p| p.member != from) {
             return; // of a link that is gone, or of an incarnation that was refused
         }
+        if self.peers.get(&from.id).is_some_and(|peer| self.is_stranger(peer)) {
+            return;
+        }
         match frame {
             Frame::PreVote { term, last, last_term } => self.pre_vote_asked(from, term, last, last_term),
             Frame::PreVoteReply { term, granted } => self.pre_vote_answered(from, term, granted),
@@ -399,6 +441,7 @@ impl Node {
             Frame::Append { term, prev, prev_term, commit, entries } => {
                 self.append_asked(from, term, (prev, prev_term), commit, entries);
             }
+            Frame::Snapshot { term, snapshot } => self.snapshot_offered(from, term, snapshot),
             Frame::AppendOk { term, matched } => self.append_ok(from, term, matched.index()),
             Frame::AppendReject { term, prev, hint, hint_term } => {
                 self.append_rejected(from, term, prev, (hint, hint_term));
@@ -408,6 +451,8 @@ impl Node {
             Frame::ReadIndexReply { term, id, index } => self.read_answered(term, id, index),
             Frame::Beat { term, round, commit } => self.beat(from, term, round, commit),
             Frame::BeatReply { term, round, received } => self.beat_answered(from, term, round, received),
+            Frame::Change { term, id, change } => self.change_asked(from, term, id, change),
+            Frame::ChangeReply { term, id, verdict } => self.change_answered(term, id, verdict),
             Frame::Found(record) => self.copy_record(&record),
             Frame::FoundingNews { cluster, state } => self.founding_heard(from, cluster, state),
             // Stamped by the Replicator, which then proposes.
@@ -415,6 +460,15 @@ impl Node {
             // Of the other mode: the handshake lets no replica of it in.
             Frame::View(_) => {}
         }
+    }
+
+    /// Whether a linked peer belongs to another cluster. Links between two clusters are refused, but one that came up
+    /// while this replica was blank outlives its joining:
+    ///   1. 3 is blank, and linked to 1, whose cluster was founded anew, and to 2, of the cluster before;
+    ///   2. 1 hands it its log; 3 acknowledges, and is made a voter;
+    ///   3. 2 leads what is left of the old cluster, in a higher term: 3 would drop what it has acknowledged to 1.
+    fn is_stranger(&self, peer: &Introduction) -> bool {
+        matches!((peer.cluster, self.cluster), (Some(theirs), Some(ours)) if theirs != ours)
     }
 
     // --- terms and roles -------------------------------------------------------------------------------------
@@ -458,10 +512,19 @@ impl Node {
             self.announced = Some(standing);
             self.duties.push(Duty::Standing(standing));
         }
-        if self.announced_voters.as_ref().map(|m| &m.voters[..]) != Some(self.voters()) {
+        let is_news = match (&self.announced_voters, self.log.membership()) {
+            (Some(told), Some((_, now))) => told.voters != now.voters || told.addresses != now.addresses,
+            (Some(told), None) => *told != Membership::default(),
+            (None, _) => true,
+        };
+        if is_news {
             let membership = self.membership();
             self.announced_voters = Some(membership.clone());
             self.duties.push(Duty::Voters(membership));
+        }
+        if !self.told_dismissed && self.is_dismissed() {
+            self.told_dismissed = true;
+            self.duties.push(Duty::Dismissed);
         }
     }
 

@@ -26,16 +26,18 @@ fn replica(voters: u16, term: u64) -> Node {
         boot: Boot(1),
         hard_state: HardState { term: Term(term), vote: None },
         founding: FoundingState::Sealed,
+        base: Base::default(),
         term_starts: vec![(Term(0), Index(1))],
         last: Index(1),
         last_time: 0,
-        memberships: vec![(Index(1), Membership { voters: members, removed: Vec::new() })],
+        memberships: vec![(Index(1), Membership { voters: members, ..Membership::default() })],
         record: Some(record),
         applied: Index(1),
+        cluster: None,
         peer_runs: (2..=voters).map(|id| (member(id), run(1))).collect(),
     };
     let ids = (1..=voters).map(ReplicaId).collect();
-    let settings = Settings { run: run(1), ids, book: 0, joins: false, fresh_cluster: CLUSTER };
+    let settings = Settings { run: run(1), ids, addresses: Vec::new(), book: 0, joins: false, fresh_cluster: CLUSTER };
     let mut node = Node::new(&recovered, settings);
     for id in 2..=voters {
         node.step(0, Input::LinkUp(introduction(id, Some(CLUSTER))));

@@ -30,6 +30,9 @@ pub(super) enum Flow {
     Stream(Inflight),
     /// Entries older than the window are being read from the disk.
     Load,
+    /// The next entry is not kept: a copy of the state is made, or offered. It ends with a link (the follower starts anew
+    /// from the copy), or with an acknowledgement that reaches the base.
+    Snapshot,
 }
 
 /// The appends that are out to a follower: (last index, bytes) of each, and the sum of the bytes.
@@ -79,7 +82,7 @@ impl Progress {
         self.matched = self.matched.max(matched);
         match &mut self.flow {
             Flow::Stream(inflight) => inflight.arrived(matched),
-            Flow::Probe { .. } => {
+            Flow::Probe { .. } | Flow::Snapshot => {
                 self.next = self.matched.next();
                 self.flow = Flow::Stream(Inflight::default());
             }
@@ -98,7 +101,7 @@ impl Progress {
         match &self.flow {
             Flow::Probe { sent } => !sent,
             Flow::Stream(inflight) => inflight.has_room(),
-            Flow::Load => false,
+            Flow::Load | Flow::Snapshot => false,
         }
     }
 
@@ -112,7 +115,7 @@ impl Progress {
                 }
                 self.next = last.next();
             }
-            Flow::Load => {}
+            Flow::Load | Flow::Snapshot => {}
         }
     }
 
@@ -127,7 +130,7 @@ impl Progress {
         let lacks = received < self.next.prev() || matches!(self.flow, Flow::Probe { sent: true });
         self.stuck = if lacks && received == self.received { self.stuck + 1 } else { 0 };
         self.received = received;
-        if self.stuck >= limits::BEATS_WITHOUT_PROGRESS_MAX && !matches!(self.flow, Flow::Load) {
+        if self.stuck >= limits::BEATS_WITHOUT_PROGRESS_MAX && !matches!(self.flow, Flow::Load | Flow::Snapshot) {
             self.stuck = 0;
             self.probe_from(self.matched.max(received.min(self.next.prev())).next());
         }

@@ -4,7 +4,7 @@ use super::node::Part;
 use super::{Duty, Frame, Index, Member, Node, Round, Term};
 
 /// Who waits for a read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
     Own,
     Peer(Member),

@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::Address;
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -100,9 +102,10 @@ impl fmt::Display for Member {
 }
 
 /// How changes are replicated. Stands in the founding record; it is no toggle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Raft: a majority of the voters.
+    #[default]
     Quorum,
     /// Every member of the present view: down to the last one, where crashes are the only faults.
     PrimaryBackup,
@@ -115,6 +118,9 @@ pub struct Membership {
     pub voters: Vec<Member>,
     /// Incarnations that were taken out of the voters: they are refused for ever.
     pub removed: Vec<Member>,
+    /// Where who belongs to the cluster is reached, sorted by id. Empty until the first change of members: until then
+    /// the address book is that of the config.
+    pub addresses: Vec<Address>,
 }
 
 impl Membership {
@@ -126,6 +132,21 @@ impl Membership {
     /// The voting incarnation of an id.
     pub fn voter(&self, id: ReplicaId) -> Option<Member> {
         self.voters.iter().copied().find(|m| m.id == id)
+    }
+
+    /// Whether the cluster counts on a replica of that id: it votes, or was wiped and will vote again. (In entries of
+    /// releases without addresses nobody was removed but to be replaced.)
+    pub fn belongs(&self, id: ReplicaId) -> bool {
+        let awaited = match &self.addresses[..] {
+            [] => self.removed.iter().any(|m| m.id == id),
+            addresses => addresses.iter().any(|a| a.id == id),
+        };
+        awaited || self.voter(id).is_some()
+    }
+
+    /// Whether that incarnation was removed, and not to be replaced.
+    pub fn is_dismissed(&self, member: Member) -> bool {
+        self.removed.contains(&member) && !self.belongs(member.id)
     }
 }
 
@@ -176,7 +197,12 @@ impl Entry {
             + match &self.body {
                 Body::Noop => 0,
                 Body::Founding(f) => f.members.len() * size_of::<Member>(),
-                Body::Membership(m) => (m.voters.len() + m.removed.len()) * size_of::<Member>(),
+                Body::Membership(m) => {
+                    let texts: usize = m.addresses.iter().map(|a| a.clients.len() + a.replicas.len()).sum();
+                    (m.voters.len() + m.removed.len()) * size_of::<Member>()
+                        + m.addresses.len() * size_of::<Address>()
+                        + texts
+                }
                 Body::Command(bytes) => bytes.len(),
             }
     }
@@ -224,12 +250,70 @@ pub struct Batch {
     pub founding: Option<FoundingState>,
     /// New views: of the mode `primary-backup` alone.
     pub views: Option<Box<super::Views>>,
+    /// The cluster's id, where it is no longer the one of the founding record: see `refounding`.
+    pub cluster: Option<ClusterId>,
     /// Drop this entry and all behind it.
     pub truncate_from: Option<Index>,
     /// Append these; they follow what is left without a gap.
     pub append: Vec<Entry>,
+    /// Keep nothing up to this entry, but those that name voters. It is in the log, and in the durable state.
+    pub cut: Option<Mark>,
     /// The newest run heard of each peer's incarnation: an older one later is a restored copy.
     pub peer_runs: Vec<(Member, Run)>,
+}
+
+/// An entry, and the digest of the state after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The entry.
+    pub index: Index,
+    /// Opaque to the core.
+    pub digest: u64,
+}
+
+/// The last entry that a log no longer keeps, and what must stay known of it. Everything up to it is committed, and in the
+/// durable state. All zero: the log is whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Its position.
+    pub index: Index,
+    /// Its term: what the first append is compared with.
+    pub term: Term,
+    /// Its time: no entry after it is older.
+    pub time: u64,
+    /// The state's digest after it.
+    pub digest: u64,
+}
+
+/// A copy of the state as it was after one entry, and all that a log must know to go on behind that entry: what a follower
+/// is sent when the entries that it lacks are gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The entry: the base of the log that is built on this.
+    pub base: Base,
+    /// The founding record, and the newest entry up to the base that changed the voters after it.
+    pub named: Vec<Entry>,
+    /// The cluster's id, where it is no longer that of the founding record.
+    pub cluster: Option<ClusterId>,
+    /// The length of the copy.
+    pub bytes: u64,
+    /// The checksum of the copy, and its name: equal names are equal bytes, whoever offers them.
+    pub checksum: u64,
+}
+
+impl Snapshot {
+    /// The founding record of the cluster it is of.
+    pub fn record(&self) -> Option<&Founding> {
+        self.named.first().and_then(|entry| match &entry.body {
+            Body::Founding(record) => Some(record),
+            Body::Noop | Body::Membership(_) | Body::Command(_) => None,
+        })
+    }
+
+    /// The cluster it is of. Two that were founded anew from one have the same record.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.cluster.or(self.record().map(|record| record.cluster))
+    }
 }
 
 /// What a replica finds on its disk when it starts: enough to build the core, and no larger for a long history.
@@ -243,16 +327,21 @@ pub struct Recovered {
     pub hard_state: HardState,
     /// How far the founding got.
     pub founding: FoundingState,
-    /// The first index of every term in the log, ascending.
+    /// Where the log begins: behind this entry.
+    pub base: Base,
+    /// The first index of every term in the log, ascending. What is of terms before the base's may be left out.
     pub term_starts: Vec<(Term, Index)>,
-    /// The last entry's index; 0 for an empty log.
+    /// The last entry's index; the base's, if none is kept; 0 for an empty log.
     pub last: Index,
     /// The last entry's time.
     pub last_time: u64,
-    /// Every entry that changed the voters, the founding record first, ascending.
+    /// The entries that changed the voters, the founding record first, ascending. Up to the base, some may be missing, but
+    /// not the newest.
     pub memberships: Vec<(Index, Membership)>,
     /// The founding record, if it is here: entry 1.
     pub record: Option<Founding>,
+    /// The cluster's id, where it is no longer the record's.
+    pub cluster: Option<ClusterId>,
     /// How far the state has applied the log.
     pub applied: Index,
     /// The newest run heard of each peer.

@@ -2,6 +2,7 @@
 
 mod layout;
 mod look;
+mod members;
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -52,6 +53,10 @@ struct Replica {
     enter: Vec<String>,
     child: Option<Child>,
     paused: bool,
+    /// It joined later: its config file, which names itself alone, and it is started with `--join`.
+    joined: Option<PathBuf>,
+    /// It was taken out of the cluster.
+    gone: bool,
 }
 
 /// The replicas. Dropping it kills them and removes their files; a panic prints their last log lines first.
@@ -116,6 +121,8 @@ impl Cluster {
                 enter: host.enter.clone(),
                 child: None,
                 paused: false,
+                joined: None,
+                gone: false,
             })
             .collect();
         let dir = fresh_dir()?;
@@ -162,9 +169,9 @@ impl Cluster {
         &self.dir
     }
 
-    /// Every id, running or not.
+    /// Every member's id, running or not.
     pub fn ids(&self) -> Vec<u16> {
-        self.replicas.iter().map(|replica| replica.placing.id).collect()
+        self.replicas.iter().filter(|replica| !replica.gone).map(|replica| replica.placing.id).collect()
     }
 
     /// The ids of those that run and are not paused.
@@ -209,8 +216,8 @@ impl Cluster {
         let log = File::options().create(true).append(true).open(self.log_file(id));
         let log = log.map_err(DrillError::io("open a replica's log"))?;
         let child = command_under(&self.replica(id).enter, &self.binary)
-            .args(["server", "-i", &id.to_string(), "--config"])
-            .arg(self.config())
+            .args(["server", "-i", &id.to_string()])
+            .args(self.start_arguments(id))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(DrillError::io("share a replica's log"))?)

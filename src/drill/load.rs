@@ -62,6 +62,7 @@ impl Written {
 #[derive(Debug, Default)]
 struct Shared {
     acked: AtomicUsize,
+    refusals: AtomicUsize,
     route: Mutex<Option<Vec<SocketAddr>>>,
 }
 
@@ -89,6 +90,11 @@ impl Load {
     /// How many messages were acknowledged so far.
     pub fn acked(&self) -> usize {
         self.shared.acked.load(Ordering::Acquire)
+    }
+
+    /// How often the writer was refused so far.
+    pub fn refusals(&self) -> usize {
+        self.shared.refusals.load(Ordering::Acquire)
     }
 
     /// From the next message on, write through these. The connection stays if it leads to one of them.
@@ -141,6 +147,7 @@ fn write(mut writer: KeyedWriter, pace: Pace, least: usize, shared: &Shared, end
         }
         let acked = Instant::now();
         written.sent.push(Sent { began, acked });
+        shared.refusals.store(writer.refusals(), Ordering::Release);
         shared.acked.store(written.sent.len(), Ordering::Release);
         if last && written.sent.len() >= least {
             break;

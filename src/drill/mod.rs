@@ -71,7 +71,7 @@ pub struct Drill {
     pub needs: Needs,
     /// How many replicas; ids are 1 to this.
     pub replicas: u16,
-    /// Further lines of their configuration file.
+    /// Further lines of the configuration file.
     pub config: &'static str,
     /// How the writer writes.
     pub pace: Pace,

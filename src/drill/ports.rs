@@ -7,7 +7,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::DrillError;
 
@@ -23,7 +23,7 @@ const EPHEMERAL_RANGE_FILE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// # Errors
 /// [`DrillError::Ports`] when there are not enough.
 pub fn free_ports(count: usize) -> Result<Vec<u16>, DrillError> {
-    static TURN: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
+    static TURN: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(fastrand::u16(..).into()));
     let span = ephemeral_start().saturating_sub(PORT_MIN).max(1);
     // Held until all are found, so that one port is not found twice.
     let mut held = Vec::with_capacity(count);
@@ -31,7 +31,7 @@ pub fn free_ports(count: usize) -> Result<Vec<u16>, DrillError> {
         if held.len() == count {
             break;
         }
-        let port = PORT_MIN + TURN.fetch_add(1, Ordering::Relaxed) % span;
+        let port = PORT_MIN + (TURN.fetch_add(1, Ordering::Relaxed) % u32::from(span)) as u16;
         held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|listener| (port, listener)));
     }
     if held.len() < count {

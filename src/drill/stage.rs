@@ -118,6 +118,11 @@ impl Stage {
         self.load().acked()
     }
 
+    /// How often the writer was refused so far, or lost its connection.
+    pub fn refusals(&self) -> usize {
+        self.load().refusals()
+    }
+
     /// From the next message on, the writer goes through these replicas; the first, and the next when one fails.
     pub fn route(&self, through: &[u16]) {
         self.load().redirect(through.iter().map(|&id| self.cluster.address(id)).collect());

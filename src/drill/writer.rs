@@ -19,12 +19,13 @@ pub struct KeyedWriter {
     addresses: Vec<SocketAddr>,
     turn: usize,
     client: Option<LineClient>,
+    refusals: usize,
 }
 
 impl KeyedWriter {
     /// Speaks for `account`, which exists, through `addresses`: the first, and the next when one fails.
     pub fn new(account: &str, to: &str, addresses: Vec<SocketAddr>) -> Self {
-        Self { account: account.to_owned(), to: to.to_owned(), addresses, turn: 0, client: None }
+        Self { account: account.to_owned(), to: to.to_owned(), addresses, turn: 0, client: None, refusals: 0 }
     }
 
     /// Goes on through these replicas. The connection stays if it leads to one of them.
@@ -44,6 +45,11 @@ impl KeyedWriter {
         self.turn = (self.turn + 1) % self.addresses.len();
     }
 
+    /// How often it was told `retry`, or its connection broke.
+    pub fn refusals(&self) -> usize {
+        self.refusals
+    }
+
     /// Sends `text` under `key` until it is acknowledged; returns the message's id.
     ///
     /// # Errors
@@ -53,6 +59,7 @@ impl KeyedWriter {
         let what = format!("{request:?} is acknowledged");
         wait_until(&what, timeout, || match self.attempt(&request) {
             Ok(answer) if answer.starts_with("retry|") => {
+                self.refusals += 1;
                 // It may last, there: another replica may be better off.
                 if self.addresses.len() > 1 {
                     self.move_on();
@@ -62,6 +69,7 @@ impl KeyedWriter {
             Ok(answer) => Some(id_of_sent(&request, &answer)),
             // Whatever broke, the key makes it safe to ask elsewhere.
             Err(_) => {
+                self.refusals += 1;
                 self.move_on();
                 None
             }

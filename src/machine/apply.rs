@@ -28,9 +28,10 @@ pub trait MachineStorage: chat::Storage {
     fn set_stream(&mut self, member: Member, boot: Boot, n: u64);
 
     /// How the log is replicated, which says what ids look like. As the founding record says, on every replica.
-    fn mode(&self) -> Mode {
-        Mode::Quorum
-    }
+    fn mode(&self) -> Mode;
+
+    /// The founding record says so: it is applied, or the log that is applied from here on has it.
+    fn set_mode(&mut self, mode: Mode);
 }
 
 /// What applying an entry did. The same on every replica.
@@ -74,7 +75,11 @@ pub fn apply<S: MachineStorage>(
         entry.term
     );
     let done = match &entry.body {
-        Body::Noop | Body::Founding(_) | Body::Membership(_) => Applied::Nothing,
+        Body::Founding(record) => {
+            storage.set_mode(record.mode);
+            Applied::Nothing
+        }
+        Body::Noop | Body::Membership(_) => Applied::Nothing,
         Body::Command(payload) => apply_payload(storage, entry, payload, effects)?,
     };
     let digest = digest(storage.digest(), entry, &done);
@@ -102,9 +107,9 @@ fn apply_payload<S: MachineStorage>(
     let outcome = match chat::Command::parse(proposal.command) {
         Ok(command) => {
             let time = chat::Millis(entry.time);
-            let (online, quota) = (proposal.online, &proposal.quota);
+            let (online, quota) = (proposal.online, proposal.quota);
             let id = storage.mode().id(entry.term, entry.index);
-            chat::apply_within(storage, id, time, online, quota, &command, effects)?
+            chat::apply_within(storage, id, time, online, &quota, &command, effects)?
         }
         Err(_) => chat::Outcome::refused(chat::ErrCode::BadRequest),
     };

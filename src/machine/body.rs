@@ -7,6 +7,7 @@
 //! noop
 //! founding|00c0ffee00c0ffee|quorum|1.a0,2.b1,3.c2
 //! voters|1.a0,2.b1,3.d4|3.c2
+//! voters|1.a0,4.e5|3.d4|1 127.0.0.1:5001 127.0.0.1:7001|4 h4:5004 h4:7004      with addresses, since 0.2
 //! +1.a0.7.41|bob#12|5|alice|hi          a command: its payload as it is
 //! ```
 //!
@@ -17,7 +18,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-use crate::consensus::{Body, ClusterId, Founding, Incarnation, Member, Membership, Mode, ReplicaId};
+use crate::consensus::{Address, Body, ClusterId, Founding, Incarnation, Member, Membership, Mode, ReplicaId};
 
 /// Which variant of [`Body`] a line stands for. A command may look like any of the others, so that the line alone
 /// does not tell. The numbers are kept for ever; 0 and 1 cost SQLite no byte.
@@ -66,7 +67,11 @@ pub fn line(body: &Body) -> Cow<'_, [u8]> {
             Cow::Owned(format!("founding|{}|{mode}|{}", f.cluster, members(&f.members)).into_bytes())
         }
         Body::Membership(m) => {
-            Cow::Owned(format!("voters|{}|{}", members(&m.voters), members(&m.removed)).into_bytes())
+            let mut text = format!("voters|{}|{}", members(&m.voters), members(&m.removed));
+            for address in &m.addresses {
+                write!(text, "|{}", address_text(address)).expect("writing to a String does not fail");
+            }
+            Cow::Owned(text.into_bytes())
         }
     }
 }
@@ -85,9 +90,10 @@ pub fn parse(kind: Kind, line: Bytes) -> Result<Body, BadBody> {
             .zip(parse_members(list))
             .zip(parse_mode(mode))
             .map(|((id, members), mode)| Body::Founding(Founding { cluster: ClusterId(id), mode, members })),
-        (Kind::Membership, ["voters", voters, removed]) => parse_members(voters)
+        (Kind::Membership, ["voters", voters, removed, addresses @ ..]) => parse_members(voters)
             .zip(parse_members(removed))
-            .map(|(voters, removed)| Body::Membership(Membership { voters, removed })),
+            .zip(addresses.iter().map(|text| parse_address(text)).collect::<Option<Vec<_>>>())
+            .map(|((voters, removed), addresses)| Body::Membership(Membership { voters, removed, addresses })),
         _ => None,
     };
     // Numbers can be written in more ways than one: only the printed one is kept, or a log would say what none printed.
@@ -104,6 +110,20 @@ pub fn mode_word(mode: Mode) -> &'static str {
 
 fn parse_mode(word: &str) -> Option<Mode> {
     [Mode::Quorum, Mode::PrimaryBackup].into_iter().find(|mode| mode_word(*mode) == word)
+}
+
+/// An address as a field: `4 h4:5004 h4:7004`. Neither text holds a blank or a `|`.
+pub fn address_text(address: &Address) -> String {
+    format!("{} {} {}", address.id, address.clients, address.replicas)
+}
+
+/// What [`address_text`] printed.
+pub fn parse_address(text: &str) -> Option<Address> {
+    let mut words = text.split(' ');
+    let mut word = || words.next();
+    let id = ReplicaId(u16::try_from(parse_decimal(word()?)?).ok()?);
+    let address = Address { id, clients: word()?.to_owned(), replicas: word()?.to_owned() };
+    (words.next().is_none() && address.is_sound()).then_some(address)
 }
 
 fn members(list: &[Member]) -> String {
@@ -149,6 +169,14 @@ mod tests {
             .prop_map(|(id, incarnation)| Member { id: ReplicaId(id), incarnation: Incarnation(incarnation) })
     }
 
+    fn address() -> impl Strategy<Value = Address> {
+        (any::<u16>(), "[a-z0-9.@:\\[\\]é-]{1,40}", "[a-z0-9.@:-]{1,40}").prop_map(|(id, clients, replicas)| Address {
+            id: ReplicaId(id),
+            clients,
+            replicas,
+        })
+    }
+
     fn body() -> impl Strategy<Value = Body> {
         let list = || proptest::collection::vec(member(), 0..6);
         prop_oneof![
@@ -157,7 +185,9 @@ mod tests {
                 let mode = if quorum { Mode::Quorum } else { Mode::PrimaryBackup };
                 Body::Founding(Founding { cluster: ClusterId(id), mode, members })
             }),
-            (list(), list()).prop_map(|(voters, removed)| Body::Membership(Membership { voters, removed })),
+            (list(), list(), proptest::collection::vec(address(), 0..4)).prop_map(|(voters, removed, addresses)| {
+                Body::Membership(Membership { voters, removed, addresses })
+            }),
             proptest::collection::vec(any::<u8>(), 0..60).prop_map(|bytes| Body::Command(bytes.into())),
         ]
     }
@@ -182,8 +212,12 @@ mod tests {
         let list = |text| parse_members(text).expect("a list");
         let founding = Founding { cluster: ClusterId(0xc0ffee), mode: Mode::Quorum, members: list("1.a0,2.b1") };
         assert_eq!(&*line(&Body::Founding(founding)), b"founding|0000000000c0ffee|quorum|1.a0,2.b1");
-        let membership = Membership { voters: list("1.a0,3.d4"), removed: list("3.c2") };
-        assert_eq!(&*line(&Body::Membership(membership)), b"voters|1.a0,3.d4|3.c2");
+        let membership = Membership { voters: list("1.a0,3.d4"), removed: list("3.c2"), ..Membership::default() };
+        assert_eq!(&*line(&Body::Membership(membership.clone())), b"voters|1.a0,3.d4|3.c2");
+        let address = |text| parse_address(text).expect("an address");
+        let addresses = vec![address("1 127.0.0.1:5001 127.0.0.1:7001"), address("3 [::1]:5003 [::1]:7003")];
+        let printed = "voters|1.a0,3.d4|3.c2|1 127.0.0.1:5001 127.0.0.1:7001|3 [::1]:5003 [::1]:7003";
+        assert_eq!(&*line(&Body::Membership(Membership { addresses, ..membership })), printed.as_bytes());
         assert_eq!(&*line(&Body::Noop), b"noop");
     }
 
@@ -195,6 +229,10 @@ mod tests {
             (Kind::Founding, "founding|0000000000C0FFEE|quorum|1.a0"),
             (Kind::Membership, "voters|01.a0|"),
             (Kind::Membership, "voters|1.0a0|2.B"),
+            (Kind::Membership, "voters|1.a0||01 h:1 h:2"),
+            (Kind::Membership, "voters|1.a0||1 h:1  h:2"),
+            (Kind::Membership, "voters|1.a0||1 h:1"),
+            (Kind::Membership, "voters|1.a0||"),
         ] {
             assert_eq!(parse(kind, text.into()), Err(BadBody(kind)), "{text}");
         }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use chat::{
-    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, MapStorage, Message, MessageId, Millis, Name,
+    Account, AccountId, Delivery, HistoryPage, IdRange, Key, KeyMemory, MapStorage, Message, MessageId, Millis, Name,
     PasswordHash, Storage, Text,
 };
 
 use super::MachineStorage;
-use crate::consensus::{Boot, Index, Member};
+use crate::consensus::{Boot, Index, Member, Mode};
 
 /// State in memory. Two of them are equal exactly when they hold the same state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub struct MapMachine {
     streams: BTreeMap<Member, (Boot, u64)>,
     applied: Index,
     digest: u64,
+    mode: Mode,
 }
 
 impl MapMachine {
@@ -52,6 +53,14 @@ impl MachineStorage for MapMachine {
 
     fn set_stream(&mut self, member: Member, boot: Boot, n: u64) {
         self.streams.insert(member, (boot, n));
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 }
 
@@ -148,5 +157,17 @@ impl Storage for MapMachine {
         keep: usize,
     ) -> Result<(), Infallible> {
         self.chat.insert_key(account, key, at, memory, keep)
+    }
+
+    fn insert_delivery(&mut self, delivery: &Delivery) -> Result<(), Infallible> {
+        self.chat.insert_delivery(delivery)
+    }
+
+    fn oldest_delivery(&self) -> Result<Option<Delivery>, Infallible> {
+        self.chat.oldest_delivery()
+    }
+
+    fn remove_delivery(&mut self, at: u64, n: u64) -> Result<(), Infallible> {
+        self.chat.remove_delivery(at, n)
     }
 }

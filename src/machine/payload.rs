@@ -147,7 +147,7 @@ mod tests {
         ) {
             let payload = encode(origin, &command);
             prop_assert_eq!(decode(&payload), Ok(Proposal { online: false, quota: Quota::NONE, origin, command: &command }));
-            let all = Quota { mailbox_messages: Some(1), mailbox_bytes, accounts };
+            let all = Quota { mailbox_messages: Some(1), mailbox_bytes, accounts, retention: Some(1) };
             let stamped = stamp(&payload, all, |_| online);
             prop_assert!(stamped.len() <= PREFIX_BYTES_MAX + command.len());
             let (online, quota) = (online && chat::recipient(&command).is_some(), all.for_command(&command));

@@ -58,6 +58,25 @@ pub(super) fn open_writer(path: &Path, sync: Sync, cache_kib: u32) -> Result<Con
     Ok(conn)
 }
 
+/// SQLite's page cache for a file that nobody serves from.
+const SCRATCH_CACHE_KIB: u32 = 128 << 10;
+
+/// Creates a file that is worth nothing until it is finished: no journal, no fsync, no second user. Whoever keeps it has
+/// it synced when it is closed.
+pub(super) fn create_scratch(path: &Path) -> Result<Connection, StorageError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    prepare(&conn)?;
+    conn.execute_batch(&format!(
+        "PRAGMA locking_mode = EXCLUSIVE;
+         PRAGMA journal_mode = OFF;
+         PRAGMA synchronous = OFF;
+         PRAGMA cache_size = -{SCRATCH_CACHE_KIB};
+         PRAGMA temp_store = MEMORY;"
+    ))?;
+    Ok(conn)
+}
+
 /// Opens an existing file that another process may be writing.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StorageError> {
     if !path.exists() {

@@ -4,10 +4,13 @@
 //! data/3/lock           held while the replica runs; names its process
 //! data/3/log.db         the replay log (and -wal, -shm)
 //! data/3/state.db       what was derived from it (and -wal, -shm)
+//! data/3/outgoing.db     a copy of the state, for a replica that is too far behind (.part while it is made)
+//! data/3/incoming.db     one that was fetched, and is about to become state.db (.part while it is fetched)
 //! data/3/set-aside-…/   what was given up, kept for whoever wants to look
 //! ```
 //!
-//! Left out: deleting anything. What is set aside stays until an operator removes it.
+//! Left out: deleting what was ever served from, but for a state that a fetched copy replaces. What is set aside stays
+//! until an operator removes it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -71,6 +74,13 @@ impl DataDir {
     /// Moves the state alone, so that it is derived again from the log. Its store must have been dropped before.
     pub fn set_aside_state(&mut self, reason: &str) -> Result<PathBuf, StorageError> {
         self.move_away(&STATE, reason)
+    }
+
+    /// Puts a finished state, made in another folder of the same file system, in the place of one that was set aside.
+    pub fn install_state(&mut self, from: &Path) -> Result<(), StorageError> {
+        let (from, to) = (from.join(STATE[0]), self.path.join(STATE[0]));
+        fs::rename(&from, to).map_err(StorageError::io("move", from))?;
+        sync_dir(&self.path)
     }
 
     fn move_away(&self, names: &[&str], reason: &str) -> Result<PathBuf, StorageError> {
@@ -140,7 +150,7 @@ fn lock(path: &Path) -> Result<File, StorageError> {
 }
 
 /// A new or moved name is durable only once its directory is.
-fn sync_dir(path: &Path) -> Result<(), StorageError> {
+pub(super) fn sync_dir(path: &Path) -> Result<(), StorageError> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(StorageError::io("sync", path))
 }
 

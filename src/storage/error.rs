@@ -57,6 +57,24 @@ pub enum StorageError {
          wiped: set its files aside and start it blank, and it is filled again from the others"
     )]
     LogLost,
+    /// The running replica lets its log begin later than it did a moment ago.
+    #[error("entry {0} was cut off from the log while it was read: begin again")]
+    CutMeanwhile(Index),
+    /// The log does not reach back to where the state is.
+    #[error(
+        "the replay log begins behind entry {base}, but the state has applied only {applied} entries: the others were cut \
+         away, and it cannot be derived again here. This replica counts as wiped: set its files aside and start it blank, \
+         and it is filled again from the others"
+    )]
+    StateLost {
+        /// The last entry that the log does not keep.
+        base: Index,
+        /// The last entry in the state.
+        applied: Index,
+    },
+    /// A copy of the state that was fetched is not what was offered.
+    #[error("the fetched copy of the state is damaged ({0}): it is fetched again")]
+    BadCopy(&'static str),
     /// The state was made beside another log.
     #[error(
         "state.db belongs to another log than log.db beside it. Move state.db (and its -wal and -shm) away and start \
@@ -98,6 +116,9 @@ pub enum StorageError {
     /// There is no log to read.
     #[error("{0} does not exist: is this the data directory of a replica that has run?")]
     NoLog(PathBuf),
+    /// A new file was to be made where one is.
+    #[error("{0} is there already: name a directory that is empty or new")]
+    Occupied(PathBuf),
     /// A later version wrote it.
     #[error("{file} has schema {found}, this program knows {known}: use the version of plainsong that wrote it")]
     Schema {
@@ -132,9 +153,33 @@ impl StorageError {
         matches!(self, Self::Full)
     }
 
+    /// Whether the directory no longer holds what this replica has promised to hold, so that it must be set aside whole.
+    pub fn counts_as_wiped(&self) -> bool {
+        matches!(self, Self::LogBehindState { .. } | Self::LogLost | Self::StateLost { .. })
+    }
+
+    /// A word for the folder that is set aside.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::LogBehindState { .. } | Self::LogLost => "log-behind-state",
+            Self::StateLost { .. } => "state-behind-log",
+            _ => "unusable",
+        }
+    }
+
     /// Whether the state alone cannot be used, so that it must be set aside and derived again from the log.
     pub fn is_state_unusable(&self) -> bool {
         matches!(self, Self::Corrupt { file: STATE, .. } | Self::Schema { file: STATE, .. })
+    }
+
+    /// Whether it says that files are not what was written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::Corrupt { .. } => true,
+            Self::LogBehindState { .. } | Self::LogLost | Self::StateLost { .. } => true,
+            Self::Sqlite(error) => is_damage(error),
+            _ => false,
+        }
     }
 
     /// An error that a use of the state has met: whatever only damage can cause names it so. Nobody but one store writes
@@ -144,6 +189,11 @@ impl StorageError {
             Self::Sqlite(error) if is_damage(&error) => Self::corrupt(STATE, error.to_string()),
             other => other,
         }
+    }
+
+    /// A state that was found not to be what it should.
+    pub fn corrupt_state(what: impl Into<String>) -> Self {
+        Self::corrupt(STATE, what)
     }
 
     pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

@@ -13,6 +13,10 @@
 //! - What [`open`] reports is durable before it is returned, its `boot` count among it.
 //! - A log that ends before what the state has applied has lost what was reported as stored:
 //!   [`StorageError::LogBehindState`] or [`StorageError::LogLost`]. The caller sets the directory aside and starts blank.
+//! - The log may begin behind a *base* that the state includes. A state that is behind the base cannot be derived again:
+//!   [`StorageError::StateLost`], likewise.
+//! - A copy of the state that was fetched takes the place of log and state in steps of which any may be the last before a
+//!   crash: see `snapshot`.
 //! - Damage is refused with its place. Nothing is repaired by cutting it off.
 //!
 //! # Left out
@@ -24,13 +28,15 @@ mod dir;
 mod error;
 mod log;
 mod number;
+mod replay;
+mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
-use crate::consensus::{Index, Recovered, ReplicaId};
+use crate::consensus::{Index, Recovered, ReplicaId, Snapshot};
 use crate::machine::MachineStorage as _;
 
 pub use dir::DataDir;
@@ -38,7 +44,9 @@ pub use error::StorageError;
 #[doc(hidden)]
 pub use log::Cells;
 pub use log::{LogOwner, LogReader, LogStore, Scrubbed};
-pub use state::StateStore;
+pub use replay::{Goal, Progress, replay};
+pub use snapshot::{Incoming, Outgoing};
+pub use state::{Difference, StateStore, StateView};
 
 /// A replica's disk, ready for use.
 #[derive(Debug)]
@@ -53,21 +61,39 @@ pub struct Opened {
     pub recovered: Recovered,
 }
 
+/// Puts a fetched copy in the place of what a stopped replica holds: its log begins behind the copy from now on. The stores
+/// must have been dropped. The next [`open`] finishes it, whatever happens in between.
+///
+/// # Errors
+/// Nothing was changed, or everything that the next [`open`] needs.
+pub fn install(dir: &Path, id: ReplicaId, cluster_name: &str, snapshot: &Snapshot) -> Result<bool, StorageError> {
+    let dir = DataDir::open(dir, id)?;
+    log::begin_behind(dir.path(), id, cluster_name, snapshot)
+}
+
 /// Opens the data directory of a replica, or makes a new one. The one door.
 ///
 /// # Errors
-/// [`StorageError::LogBehindState`] and [`StorageError::LogLost`]: this replica counts as wiped. [`DataDir::open`], [`DataDir::set_aside`], and `open`
+/// [`StorageError::LogBehindState`], [`StorageError::LogLost`] and [`StorageError::StateLost`]: this replica counts as wiped. [`DataDir::open`], [`DataDir::set_aside`], and `open`
 /// again give a blank one in a new incarnation. Every other error is for the operator, and says what to do.
 pub fn open(dir: &Path, id: ReplicaId, cluster_name: &str) -> Result<Opened, StorageError> {
     let dir = DataDir::open(dir, id)?;
     let (log, recovered) = log::open(dir.path(), id, cluster_name)?;
-    let state = match StateStore::open(dir.path(), recovered.me, cluster_name) {
+    snapshot::tidy(dir.path(), &recovered.base)?;
+    let mut state = match StateStore::open(dir.path(), recovered.me, cluster_name) {
         Err(StorageError::OtherState) if recovered.last == Index(0) => Err(StorageError::LogLost),
         opened => opened,
     }?;
+    // A state that has applied the founding record is not told again.
+    if let Some(record) = &recovered.record {
+        state.set_mode(record.mode);
+    }
     let applied = state.applied();
     if applied > recovered.last {
         return Err(StorageError::LogBehindState { last: recovered.last, applied });
+    }
+    if applied < recovered.base.index {
+        return Err(StorageError::StateLost { base: recovered.base.index, applied });
     }
     Ok(Opened { dir, log, state, recovered: Recovered { applied, ..recovered } })
 }

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use crate::consensus::founding::{Founder, Introduction};
 use crate::consensus::{
-    Batch, Body, ClusterId, Duty, Entry, Founding, FoundingState, Frame, Index, Input, Log, Member, Membership, Mode,
-    Reader, Recovered, ReplicaId, Role, Run, Settings, Standing, Term, Ticket, Tickets, View, ViewFrame, ViewId, Views,
+    Address, Batch, Body, ClusterId, Duty, Entry, Founding, FoundingState, Frame, Index, Input, Log, Member,
+    Membership, Mode, Reader, Recovered, Refusal, ReplicaId, Role, Run, Settings, Standing, Term, Ticket, Tickets,
+    Verdict, View, ViewFrame, ViewId, Views,
 };
 
 use super::applying::Applying;
@@ -75,6 +76,7 @@ pub struct Node {
     /// Frames that wait until the views they depend on are durable.
     unspoken: Vec<(ReplicaId, Frame)>,
     pub(super) reads_asked: Vec<u64>,
+    addresses: Vec<Address>,
     pub(super) batch: Batch,
     pub(super) duties: Vec<Duty>,
     clock: u64,
@@ -117,6 +119,7 @@ impl Node {
             record: recovered.record.clone(),
             unspoken: Vec::new(),
             reads_asked: Vec::new(),
+            addresses: settings.addresses,
             batch: Batch::default(),
             duties: recovered.record.iter().filter(|_| sealed).map(|r| Duty::Founded(r.cluster)).collect(),
             clock: 0,
@@ -150,6 +153,9 @@ impl Node {
             Input::HandOver => self.hand_over(),
             // Silence is no death. A disk that hangs holds all members up, whoever leads.
             Input::LeaderQuiet | Input::Gray => {}
+            Input::Change(id, _) => self.duties.push(Duty::ChangeAnswered(id, Verdict::Refused(Refusal::Founded))),
+            // The log is kept whole: see the module's header.
+            Input::StateDurable(_) | Input::Cut(_) | Input::SnapshotMade(_) | Input::SnapshotFetched(_) => {}
         }
     }
 
@@ -227,6 +233,19 @@ impl Node {
     pub fn watched(&self) -> Vec<(Member, Run)> {
         let members = self.views.promised.members.iter().copied();
         members.filter(|(m, run)| *m != self.me && run.boot > NO_RUN.boot && !self.is_dead(*m, *run)).collect()
+    }
+
+    /// Where everybody is reached: as the config says, because no entry does.
+    pub fn book(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// How far the leader knows a peer's log to match its own, on stable storage. `None` unless this replica leads.
+    pub fn matched(&self, id: ReplicaId) -> Option<Index> {
+        match &self.part {
+            Part::Leader(lead) => lead.progress.get(&id).map(|p| p.matched),
+            Part::Proposer(_) | Part::Follower { .. } => None,
+        }
     }
 
     /// The cluster's name, once there is a founding record.
@@ -389,6 +408,10 @@ impl Node {
             return; // of a link that is gone, or of an incarnation that was refused
         };
         let run = peer.intro.run;
+        // Of another cluster, over a link that is older than this replica's joining: see the other mode's node.
+        if matches!((peer.intro.cluster, self.cluster()), (Some(theirs), Some(ours)) if theirs != ours) {
+            return;
+        }
         match frame {
             Frame::View(ViewFrame::Propose(view)) => self.proposed(from, run, view),
             Frame::View(ViewFrame::Accepted(id)) => self.accepted(from, run, id),
@@ -414,6 +437,7 @@ impl Node {
             Frame::Forward { .. } => {}
             // Of the other mode.
             Frame::PreVote { .. } | Frame::PreVoteReply { .. } | Frame::Vote { .. } | Frame::VoteReply { .. } => {}
+            Frame::Snapshot { .. } | Frame::Change { .. } | Frame::ChangeReply { .. } => {}
         }
     }
 
@@ -448,7 +472,7 @@ impl Node {
         if self.announced_members.as_ref() != Some(&self.known.members) {
             self.announced_members = Some(self.known.members.clone());
             let voters = self.known.members.iter().map(|(member, _)| *member).collect();
-            self.duties.push(Duty::Voters(Membership { voters, removed: Vec::new() }));
+            self.duties.push(Duty::Voters(Membership { voters, ..Membership::default() }));
         }
     }
 

@@ -3,9 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use chat::Name;
 
-use super::{PeerLine, PeerNews, Presence, limits};
+use super::{Chunk, Fetch, PeerLine, PeerNews, Presence, limits, members};
 use crate::consensus::{
-    Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, ReplicaId, Round, Run, Term, ViewFrame,
+    Base, Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, Member, ReplicaId, Round, Run,
+    Snapshot, Term, ViewFrame,
 };
 use crate::machine::audit::Checkpoint;
 use crate::machine::body::{self, Kind, parse_member};
@@ -25,8 +26,28 @@ pub enum BadLine {
 /// A frame whose counted lines have not all come.
 #[derive(Debug)]
 enum Open {
-    Append { head: [u64; 4], left: u64, entries: Vec<Entry> },
-    Forward { term: Term, left: u64, payloads: Vec<Bytes> },
+    Append {
+        head: [u64; 4],
+        left: u64,
+        entries: Vec<Entry>,
+    },
+    Forward {
+        term: Term,
+        left: u64,
+        payloads: Vec<Bytes>,
+    },
+    Snapshot {
+        term: Term,
+        left: u64,
+        snapshot: Snapshot,
+    },
+    /// Counted bytes, then a LF.
+    Chunk {
+        copy: u64,
+        offset: u64,
+        len: usize,
+        crc: u32,
+    },
 }
 
 /// Takes a link's bytes and gives its frames.
@@ -46,12 +67,31 @@ impl Decoder {
 
     /// The next frame in the buffer, `None` if it holds no whole one. Takes from the buffer what it has read.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<PeerLine>, BadLine> {
-        while let Some(line) = self.next_line(buffer)? {
+        loop {
+            if let Some(Open::Chunk { len, .. }) = self.open {
+                return self.chunk(len, buffer);
+            }
+            let Some(line) = self.next_line(buffer)? else { return Ok(None) };
             if let Some(frame) = self.line(line)? {
                 return Ok(Some(frame));
             }
         }
-        Ok(None)
+    }
+
+    /// The counted bytes of a chunk, once they are all there.
+    fn chunk(&mut self, len: usize, buffer: &mut BytesMut) -> Result<Option<PeerLine>, BadLine> {
+        if buffer.len() <= len {
+            return Ok(None);
+        }
+        let mut bytes = buffer.split_to(len + 1);
+        let ended = bytes.last() == Some(&b'\n');
+        bytes.truncate(len);
+        match self.open.take() {
+            Some(Open::Chunk { copy, offset, crc, .. }) if ended && crc32fast::hash(&bytes) == crc => {
+                Ok(Some(PeerLine::Chunk(Chunk { copy, offset, bytes: bytes.freeze() })))
+            }
+            _ => Err(unknown(&bytes)),
+        }
     }
 
     fn next_line(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, BadLine> {
@@ -85,6 +125,13 @@ impl Decoder {
                 payloads.push(line);
                 Ok(self.forward(term, left - 1, payloads))
             }
+            Some(Open::Snapshot { term, left, mut snapshot }) => {
+                let next = entry(&line).filter(|next| is_named(&snapshot, next)).ok_or_else(|| unknown(&line))?;
+                snapshot.named.push(next);
+                Ok(self.snapshot(term, left - 1, snapshot))
+            }
+            // Taken before any line is looked for.
+            Some(Open::Chunk { .. }) => Err(unknown(&line)),
         }
     }
 
@@ -111,6 +158,14 @@ impl Decoder {
         Some(PeerLine::Frame(Frame::Forward { term, payloads }))
     }
 
+    fn snapshot(&mut self, term: Term, left: u64, snapshot: Snapshot) -> Option<PeerLine> {
+        if left > 0 {
+            self.open = Some(Open::Snapshot { term, left, snapshot });
+            return None;
+        }
+        Some(PeerLine::Frame(Frame::Snapshot { term, snapshot }))
+    }
+
     fn head(&mut self, line: &Bytes) -> Result<Option<PeerLine>, BadLine> {
         let text = std::str::from_utf8(line).map_err(|_| unknown(line))?;
         let (word, rest) = text.split_once('|').unwrap_or((text, ""));
@@ -127,9 +182,24 @@ impl Decoder {
                 }
                 _ => None,
             },
+            "snapshot" => match snapshot(rest) {
+                Some((term, snapshot, count)) => return Ok(self.snapshot(term, count, snapshot)),
+                None => None,
+            },
+            "chunk" => match chunk_head(rest, self.line_bytes_max) {
+                Some(open) => {
+                    self.open = Some(open);
+                    return Ok(None);
+                }
+                None => None,
+            },
+            "fetch" => fetch(rest).map(PeerLine::Fetch),
             "presence" => presence(rest).map(PeerLine::Presence),
             "news" => news(rest).map(PeerLine::News),
-            "restored" => restored(rest),
+            "clock" => numbers(rest).map(|[millis]| PeerLine::Clock(millis)),
+            "restored" => member_and_run(rest).map(|(member, run)| PeerLine::Restored(member, run)),
+            "removed" => member_and_run(rest).map(|(member, run)| PeerLine::Removed(member, run)),
+            "change" | "changed" => members::parse_frame(word, rest).map(PeerLine::Frame),
             "found" => found(rest).map(PeerLine::Frame),
             "propose" | "accepted" | "installed" | "views" => view_frame(word, rest).map(PeerLine::view),
             _ => short_frame(word, rest).map(PeerLine::Frame),
@@ -204,6 +274,44 @@ fn follows(head: &[u64; 4], before: &[Entry], next: &Entry) -> bool {
     next.index.0 == last + 1 && (last_term..=term).contains(&next.term.0) && next.time >= last_time
 }
 
+/// The head line of a copy: its term, the copy, and how many entries follow.
+fn snapshot(rest: &str) -> Option<(Term, Snapshot, u64)> {
+    let fields: Vec<&str> = rest.split('|').collect();
+    let [term, index, of, time, digest, bytes, checksum, cluster, count] = fields[..] else { return None };
+    let number = |text: &str| decimal(text.as_bytes());
+    let base =
+        Base { index: Index(number(index)?), term: Term(number(of)?), time: number(time)?, digest: hex(digest)? };
+    let (bytes, checksum) = (number(bytes)?, hex(checksum)?);
+    let snapshot = Snapshot { base, named: Vec::new(), cluster: cluster_of(cluster)?, bytes, checksum };
+    let count = number(count).filter(|count| (1..=limits::NAMED_MAX).contains(count))?;
+    Some((Term(number(term)?), snapshot, count))
+}
+
+/// Whether an entry may stand there: they name voters, the founding record comes first, and none is behind the base.
+fn is_named(snapshot: &Snapshot, next: &Entry) -> bool {
+    let last = snapshot.named.last();
+    let in_order = next.index <= snapshot.base.index && last.is_none_or(|before| before.index < next.index);
+    in_order
+        && match next.body {
+            Body::Founding(_) => last.is_none() && next.index == Index(1),
+            Body::Membership(_) => last.is_some(),
+            Body::Noop | Body::Command(_) => false,
+        }
+}
+
+fn fetch(rest: &str) -> Option<Fetch> {
+    let (copy, offset) = rest.split_once('|')?;
+    Some(Fetch { copy: hex(copy)?, offset: decimal(offset.as_bytes())? })
+}
+
+/// No longer than a line may be: what is kept of one that is not there yet has the same bound.
+fn chunk_head(rest: &str, line_bytes_max: usize) -> Option<Open> {
+    let (copy, rest) = rest.split_once('|')?;
+    let [offset, len, crc] = numbers(rest)?;
+    let len = usize::try_from(len).ok().filter(|len| *len <= limits::CHUNK_BYTES_MAX && *len < line_bytes_max)?;
+    Some(Open::Chunk { copy: hex(copy)?, offset, len, crc: u32::try_from(crc).ok()? })
+}
+
 fn entry(line: &Bytes) -> Option<Entry> {
     let mut at = line.strip_prefix(b"entry|").map(|_| b"entry|".len())?;
     let mut numbers = [0_u64; 4];
@@ -242,11 +350,11 @@ fn view_frame(word: &str, rest: &str) -> Option<ViewFrame> {
     })
 }
 
-fn restored(rest: &str) -> Option<PeerLine> {
+fn member_and_run(rest: &str) -> Option<(Member, Run)> {
     let (member, run) = rest.split_once('|')?;
     let (boot, nonce) = run.split_once('|')?;
     let run = Run { boot: Boot(decimal(boot.as_bytes())?), nonce: u32::try_from(hex(nonce)?).ok()? };
-    Some(PeerLine::Restored(parse_member(member)?, run))
+    Some((parse_member(member)?, run))
 }
 
 fn presence(rest: &str) -> Option<Presence> {

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{PeerLine, PeerNews, Presence, limits};
-use crate::consensus::{ClusterId, Entry, FoundingState, Frame, ViewFrame};
+use super::{Chunk, PeerLine, PeerNews, Presence, limits, members};
+use crate::consensus::{ClusterId, Entry, FoundingState, Frame, Snapshot, Term, ViewFrame};
 use crate::machine::body::{self, Kind};
 
 /// What a line is usually longer than the bytes it carries: room is made for a whole frame at once.
@@ -17,7 +17,13 @@ pub fn encode(line: &PeerLine, out: &mut BytesMut) {
         PeerLine::Restored(member, run) => {
             out.put_slice(format!("restored|{member}|{}|{:x}\n", run.boot, run.nonce).as_bytes());
         }
+        PeerLine::Removed(member, run) => {
+            out.put_slice(format!("removed|{member}|{}|{:x}\n", run.boot, run.nonce).as_bytes());
+        }
         PeerLine::News(news) => encode_news(news, out),
+        PeerLine::Fetch(fetch) => out.put_slice(format!("fetch|{:x}|{}\n", fetch.copy, fetch.offset).as_bytes()),
+        PeerLine::Chunk(chunk) => encode_chunk(chunk, out),
+        PeerLine::Clock(millis) => head(out, "clock", &[*millis]),
     }
 }
 
@@ -32,6 +38,7 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
             head(out, "append", &[term.0, prev.0, prev_term.0, commit.0, entries.len() as u64]);
             entries.iter().for_each(|entry| encode_entry(entry, out));
         }
+        Frame::Snapshot { term, snapshot } => encode_snapshot(*term, snapshot, out),
         Frame::AppendOk { term, matched } => head(out, "appended", &[term.0, matched.index().0]),
         Frame::AppendReject { term, prev, hint, hint_term } => {
             head(out, "unmatched", &[term.0, prev.0, hint.0, hint_term.0]);
@@ -39,6 +46,12 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
         Frame::TimeoutNow { term } => head(out, "stand", &[term.0]),
         Frame::ReadIndex { term, id } => head(out, "read", &[term.0, *id]),
         Frame::ReadIndexReply { term, id, index } => head(out, "readable", &[term.0, *id, index.0]),
+        Frame::Change { term, id, change } => {
+            out.put_slice(format!("change|{term}|{id}|{}\n", members::change_text(change)).as_bytes());
+        }
+        Frame::ChangeReply { term, id, verdict } => {
+            out.put_slice(format!("changed|{term}|{id}|{}\n", members::verdict_text(*verdict)).as_bytes());
+        }
         Frame::Forward { term, payloads } => {
             out.reserve(LINE_OVERHEAD_BYTES + payloads.iter().map(|payload| payload.len() + 1).sum::<usize>());
             head(out, "forward", &[term.0, payloads.len() as u64]);
@@ -69,6 +82,25 @@ fn encode_view(frame: &ViewFrame, out: &mut BytesMut) {
         ViewFrame::News { installed, promised, warm } => format!("views|{installed}|{promised}|{}\n", u8::from(*warm)),
     };
     out.put_slice(line.as_bytes());
+}
+
+fn encode_snapshot(term: Term, snapshot: &Snapshot, out: &mut BytesMut) {
+    let Snapshot { base, named, cluster, bytes, checksum } = snapshot;
+    let cluster = cluster_word(*cluster);
+    out.put_slice(b"snapshot");
+    fields(out, &[term.0, base.index.0, base.term.0, base.time]);
+    out.put_slice(format!("|{:x}|{bytes}|{checksum:x}|{cluster}|{}\n", base.digest, named.len()).as_bytes());
+    named.iter().for_each(|entry| encode_entry(entry, out));
+}
+
+/// Its bytes are no text, and may hold LF: they are counted.
+fn encode_chunk(chunk: &Chunk, out: &mut BytesMut) {
+    let Chunk { copy, offset, bytes } = chunk;
+    out.reserve(LINE_OVERHEAD_BYTES + bytes.len());
+    let crc = crc32fast::hash(bytes);
+    out.put_slice(format!("chunk|{copy:x}|{offset}|{}|{crc}\n", bytes.len()).as_bytes());
+    out.put_slice(bytes);
+    out.put_u8(b'\n');
 }
 
 fn encode_entry(entry: &Entry, out: &mut BytesMut) {

@@ -50,6 +50,11 @@ impl Kind {
     }
 }
 
+/// How a refusal begins that ends the process which is refused: another one runs under its id.
+pub const TWIN: &str = "TWIN|";
+/// Likewise: it was removed.
+pub const GONE: &str = "REMOVED|";
+
 /// Why a link is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -71,6 +76,12 @@ pub enum Refused {
     /// The id is this replica's own, or not in the address book.
     #[error("replica id {0} is not one this replica expects: correct `replicas` in config.yaml")]
     UnknownReplica(ReplicaId),
+    /// Another process runs under the id of whoever connects.
+    #[error("{TWIN}replica {0} runs already, and answers: end one of the two, or give this one another id")]
+    Twin(ReplicaId),
+    /// Whoever connects was removed from the cluster.
+    #[error("{GONE}replica {0} was removed from this cluster")]
+    Gone(crate::consensus::Member),
     /// The secrets differ.
     #[error("the proof of `secret` is wrong: set the same `secret` in every config.yaml")]
     WrongSecret,
@@ -146,12 +157,13 @@ impl Hello {
     }
 
     /// Whether `mine` can be linked with the other side's hello.
-    pub fn check(&self, mine: &Hello, book: &[ReplicaId]) -> Result<(), Refused> {
+    /// Of the address book, or one that joins: then the leader decides.
+    pub fn check(&self, mine: &Hello, knows: impl Fn(ReplicaId) -> bool) -> Result<(), Refused> {
         let id = self.who.member.id;
         if self.cluster_name != mine.cluster_name {
             return Err(Refused::OtherName(mine.cluster_name.clone()));
         }
-        if id == mine.who.member.id || !book.contains(&id) {
+        if id == mine.who.member.id || !(knows(id) || self.who.joins) {
             return Err(Refused::UnknownReplica(id));
         }
         if self.to != mine.who.member.id {
@@ -175,12 +187,17 @@ pub enum Side {
 
 /// The proof of `secret` by one side over both hellos, in hexadecimal.
 pub fn proof(secret: &str, side: Side, dialer: &Hello, acceptor: &Hello) -> String {
+    keyed_proof(secret, side, &dialer.print(), &acceptor.print())
+}
+
+/// The proof of `secret` by one side over the first lines of both.
+pub(super) fn keyed_proof(secret: &str, side: Side, dialer: &str, acceptor: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     let side = match side {
         Side::Dialer => "dialer",
         Side::Acceptor => "acceptor",
     };
-    for part in [side, &dialer.print(), &acceptor.print()] {
+    for part in [side, dialer, acceptor] {
         mac.update(part.as_bytes());
         mac.update(b"\n");
     }
@@ -190,6 +207,10 @@ pub fn proof(secret: &str, side: Side, dialer: &Hello, acceptor: &Hello) -> Stri
 
 /// Whether a proof is right. Takes the same time whatever is wrong with it.
 pub fn proof_is_right(given: &str, secret: &str, side: Side, dialer: &Hello, acceptor: &Hello) -> bool {
-    let right = proof(secret, side, dialer, acceptor);
+    is_same_proof(given, &proof(secret, side, dialer, acceptor))
+}
+
+/// Whether two proofs are equal, in a time that does not depend on where they differ.
+pub fn is_same_proof(given: &str, right: &str) -> bool {
     right.as_bytes().ct_eq(given.as_bytes()).into()
 }

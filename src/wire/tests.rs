@@ -13,15 +13,33 @@ fn member(id: u16) -> Member {
     Member { id: ReplicaId(id), incarnation: Incarnation(0xa0 + u64::from(id)) }
 }
 
+fn address(id: u16) -> Address {
+    Address { id: ReplicaId(id), clients: format!("127.0.0.1:500{id}"), replicas: format!("[::1]:700{id}") }
+}
+
 fn samples() -> Vec<PeerLine> {
     let record = Founding { cluster: ClusterId(0xbeef), mode: Mode::Quorum, members: vec![member(1), member(2)] };
     let entry = |index, body| Entry { index: Index(index), term: Term(3), time: 1_795_185_601_123, body };
     let entries = vec![
         entry(1, Body::Founding(record.clone())),
         entry(2, Body::Noop),
-        entry(3, Body::Membership(Membership { voters: vec![member(1)], removed: vec![member(2)] })),
+        entry(
+            3,
+            Body::Membership(Membership {
+                voters: vec![member(1)],
+                removed: vec![member(2)],
+                addresses: vec![address(1)],
+            }),
+        ),
         entry(4, Body::Command(Bytes::from_static(b"+1.a0.7.41|bob#12|5|alice|hi|there"))),
     ];
+    let snapshot = Snapshot {
+        base: Base { index: Index(3), term: Term(3), time: 1_795_185_601_123, digest: u64::MAX },
+        named: vec![entries[0].clone(), entries[2].clone()],
+        cluster: None,
+        bytes: 81_920,
+        checksum: 0xdead_beef,
+    };
     let name = |n| Name::fold(n).expect("a good name");
     let (term, last, last_term) = (Term(3), Index(9), Term(2));
     let run = |boot| Run { boot: Boot(boot), nonce: 0xbeef };
@@ -32,8 +50,10 @@ fn samples() -> Vec<PeerLine> {
         Frame::PreVoteReply { term, granted: true },
         Frame::Vote { term, last, last_term },
         Frame::VoteReply { term, granted: false },
-        Frame::Append { term, prev: Index(0), prev_term: Term(0), commit: Index(2), entries },
+        Frame::Append { term, prev: Index(0), prev_term: Term(0), commit: Index(2), entries: entries.clone() },
         Frame::Append { term, prev: last, prev_term: last_term, commit: Index(2), entries: vec![] },
+        Frame::Snapshot { term, snapshot: Snapshot { named: entries[..1].to_vec(), ..snapshot.clone() } },
+        Frame::Snapshot { term, snapshot: Snapshot { cluster: Some(ClusterId(7)), ..snapshot } },
         Frame::AppendOk { term, matched: DurableIndex::claimed_by_peer(Index(7)) },
         Frame::AppendReject { term, prev: last, hint: Index(4), hint_term: Term(1) },
         Frame::TimeoutNow { term },
@@ -41,6 +61,10 @@ fn samples() -> Vec<PeerLine> {
         Frame::ReadIndexReply { term, id: 77, index: Index(u64::try_from(i64::MAX).expect("positive")) },
         Frame::Forward { term, payloads: vec![Bytes::from_static(b"-1.a0.7.41|x"), Bytes::from_static(b"y|z")] },
         Frame::Forward { term, payloads: vec![] },
+        Frame::Change { term, id: 7, change: Change::Join(member(6), address(6)) },
+        Frame::Change { term, id: 8, change: Change::Remove(ReplicaId(2)) },
+        Frame::ChangeReply { term, id: 7, verdict: Verdict::Noted },
+        Frame::ChangeReply { term, id: 8, verdict: Verdict::Refused(Refusal::Unknown(ReplicaId(2))) },
         Frame::Beat { term, round: Round(5), commit: Index(4) },
         Frame::BeatReply { term, round: Round(5), received: Index(4) },
         Frame::Found(record),
@@ -67,7 +91,12 @@ fn samples() -> Vec<PeerLine> {
             PeerLine::Presence(Presence { online: vec![name("alice"), name("bob")], ..Presence::default() }),
             PeerLine::Presence(Presence { offline: vec![name("carol")], ..Presence::default() }),
             PeerLine::Restored(member(2), Run { boot: Boot(3), nonce: 0xdead }),
+            PeerLine::Removed(member(2), Run { boot: Boot(3), nonce: 0xdead }),
+            PeerLine::Fetch(Fetch { copy: 0xdead_beef, offset: 0 }),
+            PeerLine::Chunk(Chunk { copy: u64::MAX, offset: 7, bytes: Bytes::from_static(b"|\n\0news|\xff\n") }),
+            PeerLine::Chunk(Chunk { copy: 1, offset: 0, bytes: Bytes::new() }),
             PeerLine::News(vec![]),
+            PeerLine::Clock(1_795_000_000_000),
             PeerLine::News(vec![news, news]),
         ])
         .collect()
@@ -147,6 +176,21 @@ fn a_hello_has_no_number_that_the_store_could_not_keep() {
     }
 }
 
+#[test]
+fn a_chunk_that_is_spoiled_or_too_long_ends_the_link() {
+    let read = |lines: &[u8]| Decoder::new(4096).next(&mut BytesMut::from(lines));
+    let mut good = BytesMut::new();
+    let chunk = PeerLine::Chunk(Chunk { copy: 1, offset: 0, bytes: Bytes::from_static(b"hello") });
+    encode(&chunk, &mut good);
+    assert_eq!(read(&good), Ok(Some(chunk)));
+    for at in good.len() - 6..good.len() {
+        let mut bad = good.to_vec();
+        bad[at] ^= 1;
+        assert!(read(&bad).is_err(), "byte {at}");
+    }
+    assert!(read(format!("chunk|1|0|{}|1\n", super::limits::CHUNK_BYTES_MAX + 1).as_bytes()).is_err());
+}
+
 /// Each of them once reached an assertion of the log.
 #[test]
 fn an_append_that_contradicts_itself_is_refused() {
@@ -192,20 +236,24 @@ fn a_hello_survives_its_line_and_what_is_wrong_with_it_is_named() {
     assert_eq!(Hello::parse(&dialer.print()), Ok((dialer.clone(), None)));
     let proven = format!("{}|abc", acceptor.print());
     assert_eq!(Hello::parse(&proven), Ok((acceptor.clone(), Some("abc"))));
-    assert_eq!(dialer.check(&acceptor, &book), Ok(()));
+    assert_eq!(dialer.check(&acceptor, |id| book.contains(&id)), Ok(()));
     assert_eq!(Hello::parse("1|bob"), Err(Refused::NotAReplica));
     assert_eq!(Hello::parse("hello"), Err(Refused::NotAReplica));
     assert_eq!(Hello::parse("hello|9|data"), Err(Refused::Version("9".into())));
-    assert_eq!(hello(3, 1).check(&acceptor, &book), Err(Refused::UnknownReplica(ReplicaId(3))));
-    assert_eq!(hello(1, 1).check(&acceptor, &book), Err(Refused::UnknownReplica(ReplicaId(1))));
-    assert_eq!(hello(2, 2).check(&acceptor, &book), Err(Refused::OtherReplica(ReplicaId(2))));
+    assert_eq!(hello(3, 1).check(&acceptor, |id| book.contains(&id)), Err(Refused::UnknownReplica(ReplicaId(3))));
+    assert_eq!(hello(1, 1).check(&acceptor, |id| book.contains(&id)), Err(Refused::UnknownReplica(ReplicaId(1))));
+    assert_eq!(hello(2, 2).check(&acceptor, |id| book.contains(&id)), Err(Refused::OtherReplica(ReplicaId(2))));
     let mut other = dialer.clone();
     other.who.cluster = Some(ClusterId(8));
-    assert_eq!(other.check(&acceptor, &book), Err(Refused::OtherCluster));
+    assert_eq!(other.check(&acceptor, |id| book.contains(&id)), Err(Refused::OtherCluster));
     other.who.cluster = None;
-    assert_eq!(other.check(&acceptor, &book), Ok(()), "a blank replica may meet any cluster of its name");
+    assert_eq!(
+        other.check(&acceptor, |id| book.contains(&id)),
+        Ok(()),
+        "a blank replica may meet any cluster of its name"
+    );
     other.cluster_name = "other".into();
-    assert_eq!(other.check(&acceptor, &book), Err(Refused::OtherName("plainsong".into())));
+    assert_eq!(other.check(&acceptor, |id| book.contains(&id)), Err(Refused::OtherName("plainsong".into())));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plainsong::consensus::quorum::majority;
-use plainsong::consensus::{Boot, Entry, FoundingState, Frame, Index, Log, Member, Membership, Node, Term};
+use plainsong::consensus::{Boot, Change, Entry, FoundingState, Frame, Index, Log, Member, Membership, Node, Term};
 
 use super::disk::Disk;
 use super::state::{Proposal, State, Verdict};
@@ -14,10 +14,14 @@ use super::state::{Proposal, State, Verdict};
 pub struct Checker {
     /// What was committed, by anybody, ever, and in which term: entry `i` at `i - 1`.
     committed: Vec<(Entry, Term)>,
-    /// The state that follows from it.
+    /// The state that follows from it, and its digests after each entry.
     reference: State,
+    digests: Vec<u64>,
     /// The voters that follow from it.
     membership: (Index, Membership),
+    memberships: Vec<(Index, Membership)>,
+    /// Every change of members that was asked for.
+    pub asked: Vec<Change>,
     /// Who led which term, in which run, and the log it began with.
     leaders: BTreeMap<Term, (Member, Boot, Log)>,
     /// What had its effect, and where.
@@ -29,6 +33,12 @@ pub struct Checker {
 }
 
 impl Checker {
+    /// The committed voters as they were after an entry.
+    pub fn membership_at(&self, index: Index) -> Membership {
+        let known = self.memberships.iter().rev().find(|(at, _)| *at <= index);
+        known.map_or_else(Membership::default, |(_, membership)| membership.clone())
+    }
+
     /// The last committed entry.
     pub fn committed(&self) -> Index {
         Index(self.committed.len() as u64)
@@ -64,10 +74,13 @@ impl Checker {
             let again = self.effects.insert(proposal, entry.index);
             assert_eq!(again, None, "{proposal:?} has its effect twice");
         }
+        self.digests.push(self.reference.digest);
         let mut one = Disk::blank(who);
         one.write_unchecked(&entry);
         if let Some((_, membership)) = one.memberships().pop() {
+            self.one_at_a_time(&membership, entry.index);
             self.membership = (entry.index, membership);
+            self.memberships.push(self.membership.clone());
         }
         self.committed.push((entry, term));
     }
@@ -76,12 +89,22 @@ impl Checker {
     pub fn commit_is_durable(&self, node: &Node, disks: &[Disk]) {
         let (index, term) = (node.commit(), node.log().term_at(node.commit()));
         let holds = |member: &Member| {
-            self.forgetful.contains(member)
-                || disks.iter().any(|d| d.me == *member && d.term_at(index).is_some() && d.term_at(index) == term)
+            let holds = |d: &Disk| d.base.index > index || term.is_some() && d.term_at(index) == term;
+            self.forgetful.contains(member) || disks.iter().any(|d| d.me == *member && holds(d))
         };
-        let held = node.voters().iter().filter(|m| holds(m)).count();
-        let voters = node.voters().len();
-        assert!(held >= majority(voters), "{} commits {index}, which {held} of {voters} voters hold", node.me());
+        // A change that was appended in this very turn, behind the commit, is on no disk yet.
+        let (at, now) = node.log().membership().expect("a leader's log has voters");
+        let on_disk = disks.iter().any(|d| d.me == node.me() && d.term_at(at) == node.log().term_at(at));
+        let before = node.log().committed_membership(index).filter(|_| !on_disk);
+        let by_majority = |membership: &Membership| {
+            membership.voters.iter().filter(|m| holds(m)).count() >= majority(membership.voters.len())
+        };
+        assert!(
+            by_majority(now) || before.is_some_and(by_majority),
+            "{} commits {index}, which no majority of {:?} holds",
+            node.me(),
+            now.voters
+        );
     }
 
     /// A node leads.
@@ -95,7 +118,8 @@ impl Checker {
         // Who is elected late, in a term that is over, need not have what a later term committed.
         for (entry, _) in self.committed.iter().filter(|(_, in_term)| *in_term < term) {
             let here = node.log().term_at(entry.index);
-            assert_eq!(here, Some(entry.term), "{me} leads term {term} without committed entry {}", entry.index);
+            let gone = entry.index < node.log().base();
+            assert!(gone || here == Some(entry.term), "{me} leads term {term} without committed entry {}", entry.index);
         }
         let gave = |d: &&Disk| d.hard.term > term || d.hard.term == term && d.hard.vote == Some(me);
         let votes =
@@ -127,10 +151,13 @@ impl Checker {
             | Frame::Vote { term, .. }
             | Frame::VoteReply { term, granted: false }
             | Frame::Append { term, .. }
+            | Frame::Snapshot { term, .. }
             | Frame::AppendReject { term, .. }
             | Frame::TimeoutNow { term }
             | Frame::ReadIndex { term, .. }
             | Frame::ReadIndexReply { term, .. }
+            | Frame::Change { term, .. }
+            | Frame::ChangeReply { term, .. }
             | Frame::Beat { term, .. }
             | Frame::BeatReply { term, .. } => {
                 assert!(hard.term >= *term, "{me} says {frame:?} with {hard:?} on its disk");
@@ -156,7 +183,9 @@ impl Checker {
         let (_, _, log) = self.leaders.get(&term).expect("an acknowledgement answers a leader");
         let expected = if matched <= log.last() { log.term_at(matched) } else { Some(term) };
         let held = disk.term_at(matched);
-        assert_eq!(held, expected, "{} acknowledges {matched} in term {term}, but its disk differs", disk.me);
+        // What is before the base of either is committed, and in the durable state.
+        let gone = matched < disk.base.index || matched < log.base();
+        assert!(gone || held == expected, "{} acknowledges {matched} in term {term}, but its disk differs", disk.me);
     }
 
     /// A node grants a vote: beside being durable it must be for that very candidate.
@@ -173,6 +202,12 @@ impl Checker {
         }
     }
 
+    /// The digest of a state that has applied what was committed up to here.
+    pub fn digest_at(&self, index: Index) -> Option<u64> {
+        let at = usize::try_from(index.0).expect("fits").checked_sub(1)?;
+        self.digests.get(at).copied()
+    }
+
     /// A proposal's effect was seen by its origin: it is committed, and where.
     pub fn acknowledged(&mut self, proposal: Proposal, index: Index) {
         assert_eq!(self.effects.get(&proposal), Some(&index), "{proposal:?} is acknowledged, but not committed");
@@ -181,8 +216,8 @@ impl Checker {
 
     /// The state of a replica is what the committed entries make of it.
     pub fn state_is_right(&self, state: &State) {
-        if state.applied == self.reference.applied {
-            assert_eq!(state.digest, self.reference.digest, "two states differ at {}", state.applied);
+        if let Some(digest) = self.digest_at(state.applied) {
+            assert_eq!(state.digest, digest, "two states differ at {}", state.applied);
         }
         assert!(state.applied <= self.committed(), "a state has applied what nobody committed");
     }

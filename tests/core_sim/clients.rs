@@ -90,6 +90,9 @@ impl World {
     pub fn unrest(&self) -> Option<String> {
         let mut leader: Option<(Term, ReplicaId)> = None;
         for (host, there) in self.hosts.iter().enumerate() {
+            if there.stands_by {
+                continue;
+            }
             let Some(process) = &there.process else {
                 return Some(format!("{} is down", id(host)));
             };

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use plainsong::consensus::{
-    Batch, Body, Boot, Entry, FoundingState, HardState, Index, Member, Membership, Recovered, Run, Term, Views,
+    Base, Batch, Body, Boot, ClusterId, Entry, FoundingState, HardState, Index, Mark, Member, Membership, Recovered,
+    Run, Snapshot, Term, Views,
 };
 
 /// What survives a crash.
@@ -13,6 +14,12 @@ pub struct Disk {
     pub boot: Boot,
     pub hard: HardState,
     pub founding: FoundingState,
+    /// Where it is not the founding record's.
+    pub cluster: Option<ClusterId>,
+    /// Where the log begins: behind this.
+    pub base: Base,
+    /// What names voters up to the base.
+    named: Vec<Entry>,
     entries: Vec<Entry>,
     pub runs: BTreeMap<Member, Run>,
     pub views: Option<Views>,
@@ -26,6 +33,9 @@ impl Disk {
             boot: Boot(0),
             hard: HardState::default(),
             founding: FoundingState::Blank,
+            cluster: None,
+            base: Base::default(),
+            named: Vec::new(),
             entries: Vec::new(),
             runs: BTreeMap::new(),
             views: None,
@@ -44,14 +54,55 @@ impl Disk {
         if let Some(views) = &batch.views {
             self.views = Some(views.as_ref().clone());
         }
+        self.cluster = batch.cluster.or(self.cluster);
         if let Some(from) = batch.truncate_from {
-            self.entries.truncate(position(from));
+            assert!(from > self.base.index, "{} truncates from {from}, behind its base", self.me);
+            self.entries.truncate(self.position(from));
         }
         for entry in &batch.append {
             assert_eq!(entry.index, self.last().next(), "a gap on the disk of {}", self.me);
             self.entries.push(entry.clone());
         }
+        if let Some(mark) = batch.cut {
+            self.cut(mark);
+        }
         self.runs.extend(batch.peer_runs.iter().copied());
+    }
+
+    fn cut(&mut self, mark: Mark) {
+        let entry = self.entry(mark.index).expect("a log is cut at an entry that it holds");
+        let base = Base { index: mark.index, term: entry.term, time: entry.time, digest: mark.digest };
+        let gone: Vec<Entry> = self.entries.drain(..=self.position(mark.index)).collect();
+        self.named.extend(gone.into_iter().filter(|e| matches!(e.body, Body::Founding(_) | Body::Membership(_))));
+        self.base = base;
+    }
+
+    /// What a copy of the state after `at`, which is not before the base, needs of the log.
+    pub fn snapshot(&self, at: Index, digest: u64, checksum: u64) -> Snapshot {
+        let base = match self.entry(at) {
+            Some(entry) => Base { index: at, term: entry.term, time: entry.time, digest },
+            None => self.base,
+        };
+        assert_eq!((base.index, base.digest), (at, digest), "{} makes a copy of before its log", self.me);
+        let mut named: Vec<Entry> = self.naming().filter(|e| e.index <= at).cloned().collect();
+        named.drain(1..named.len().saturating_sub(1).max(1));
+        Snapshot { base, named, cluster: self.cluster, bytes: 1, checksum }
+    }
+
+    /// The log begins behind a copy that was fetched, unless it holds that very entry. Returns whether it does now.
+    pub fn begin_behind(&mut self, snapshot: &Snapshot) -> bool {
+        let base = snapshot.base;
+        if base.index <= self.base.index || self.term_at(base.index) == Some(base.term) {
+            return false;
+        }
+        (self.base, self.named, self.entries) = (base, snapshot.named.clone(), Vec::new());
+        (self.founding, self.cluster) = (FoundingState::Sealed, snapshot.cluster);
+        true
+    }
+
+    fn naming(&self) -> impl Iterator<Item = &Entry> {
+        let names = |e: &&Entry| matches!(e.body, Body::Founding(_) | Body::Membership(_));
+        self.named.iter().chain(self.entries.iter().filter(names))
     }
 
     /// Adds an entry, wherever it belongs: for a disk that only serves to read entries.
@@ -63,20 +114,23 @@ impl Disk {
     pub fn recover(&mut self, applied: Index) -> Recovered {
         self.boot = self.boot.next();
         assert!(applied <= self.last(), "the state of {} is ahead of its log", self.me);
+        assert!(applied >= self.base.index, "the state of {} is at {applied}, and its log begins later", self.me);
         Recovered {
             me: self.me,
             boot: self.boot,
             hard_state: self.hard,
             founding: self.founding,
+            base: self.base,
             term_starts: self.term_starts(),
             last: self.last(),
-            last_time: self.entries.last().map_or(0, |e| e.time),
+            last_time: self.entries.last().map_or(self.base.time, |e| e.time),
             memberships: self.memberships(),
-            record: self.entries.first().and_then(|e| match &e.body {
+            record: self.naming().next().and_then(|e| match &e.body {
                 Body::Founding(record) => Some(record.clone()),
                 _ => None,
             }),
             applied,
+            cluster: self.cluster,
             peer_runs: self.runs.iter().map(|(m, r)| (*m, *r)).collect(),
             views: self.views.clone(),
         }
@@ -95,35 +149,39 @@ impl Disk {
     /// Every entry that changed the voters.
     pub fn memberships(&self) -> Vec<(Index, Membership)> {
         let change = |e: &Entry| match &e.body {
-            Body::Founding(record) => Some(Membership { voters: record.members.clone(), removed: Vec::new() }),
+            Body::Founding(record) => Some(Membership { voters: record.members.clone(), ..Membership::default() }),
             Body::Membership(membership) => Some(membership.clone()),
             Body::Noop | Body::Command(_) => None,
         };
-        self.entries.iter().filter_map(|e| Some((e.index, change(e)?))).collect()
+        self.naming().filter_map(|e| Some((e.index, change(e)?))).collect()
     }
 
     /// The last entry's index.
     pub fn last(&self) -> Index {
-        Index(self.entries.len() as u64)
+        Index(self.base.index.0 + self.entries.len() as u64)
     }
 
     /// The entry at an index.
     pub fn entry(&self, index: Index) -> Option<&Entry> {
-        self.entries.get(position(index)).filter(|e| e.index == index)
+        self.entries.get(self.position(index)).filter(|e| e.index == index)
     }
 
-    /// The term of the entry at an index; 0 before the log.
+    /// The term of the entry at an index; 0 before the first of all, `None` before the base.
     pub fn term_at(&self, index: Index) -> Option<Term> {
-        if index == Index(0) { Some(Term(0)) } else { self.entry(index).map(|e| e.term) }
+        if index == self.base.index { Some(self.base.term) } else { self.entry(index).map(|e| e.term) }
     }
 
     /// What a load gives: at most `count` entries.
     pub fn load(&self, from: Index, to: Index, count: usize) -> Vec<Entry> {
-        self.entries.iter().skip(position(from)).take_while(|e| e.index <= to).take(count).cloned().collect()
+        if from <= self.base.index {
+            return Vec::new();
+        }
+        self.entries.iter().skip(self.position(from)).take_while(|e| e.index <= to).take(count).cloned().collect()
     }
-}
 
-/// Entry 1 stands first.
-fn position(index: Index) -> usize {
-    usize::try_from(index.0.saturating_sub(1)).expect("a simulated log fits memory")
+    /// The entry after the base stands first. What is not behind the base stands nowhere.
+    fn position(&self, index: Index) -> usize {
+        let behind = index.0.checked_sub(self.base.index.0 + 1);
+        behind.map_or(usize::MAX, |at| usize::try_from(at).expect("a simulated log fits memory"))
+    }
 }

@@ -6,6 +6,7 @@ use std::hash::Hash;
 
 use plainsong::consensus::{ClusterId, Duty, Frame, Index, Input, Node, Origin, Role, Run, Settings, Standing, Ticket};
 
+use super::members::{address, founders};
 use super::net::Lane;
 use super::state::{Proposal, Verdict};
 use super::world::{ELECTION_MAX, ELECTION_MIN, Event, MS, Mail, PULSE, Process, World, id};
@@ -18,13 +19,23 @@ impl World {
             self.blank(host);
         }
         let run_nonce = self.rng.u32(..);
+        self.finish_install(host);
         let recovered = self.disks[host].recover(self.hosts[host].saved.applied);
         self.note(|| format!("{} starts: {:?} last {}", recovered.me, recovered.boot, recovered.last));
+        let founders = founders(self);
+        // Whoever was wiped is started with `--join`, so that one that founded its cluster alone does not found another.
+        let was_wiped = self.style.spares > 0 && recovered.record.is_none() && self.check.committed() > Index(0);
+        let joins = was_wiped || !founders.contains(&id(host));
+        let ids = if joins { vec![id(host)] } else { founders };
+        // Seeds whose members never change keep a log without addresses.
+        let named = if self.style.spares == 0 { 0 } else { ids.len() };
+        let addresses = ids.iter().take(named).map(|id| address(usize::from(id.0) - 1, 1)).collect();
         let settings = Settings {
             run: Run { boot: recovered.boot, nonce: run_nonce },
-            ids: (0..self.style.hosts).map(id).collect(),
+            ids,
+            addresses,
             book: 7,
-            joins: false,
+            joins,
             fresh_cluster: ClusterId(self.rng.u64(1..)),
         };
         let node = Node::new(&recovered, settings);
@@ -63,7 +74,19 @@ impl World {
         self.end(host, process);
     }
 
+    /// Ends the process in good order: all that was on its way to the disk gets there.
+    pub fn stop(&mut self, host: usize) {
+        if let Some(mut process) = self.hosts[host].process.take() {
+            for (batch, _) in process.storing.drain(..) {
+                self.disks[host].write(&batch);
+            }
+            self.end(host, process);
+        }
+    }
+
     pub fn end(&mut self, host: usize, process: Process) {
+        self.hosts[host].installs = None;
+        self.hosts[host].outgoing = None;
         let kept = self.rng.usize(0..=process.storing.len());
         self.note(|| format!("{} dies; {kept} of {} batches reached its disk", id(host), process.storing.len()));
         for (batch, _) in process.storing.iter().take(kept) {
@@ -246,6 +269,16 @@ impl World {
                 let delay = self.rng.u64(0..5 * MS);
                 self.at(delay, Event::Load { host, life, reader, from, to });
             }
+            Duty::MakeSnapshot(_) => {
+                let delay = self.rng.u64(MS..40 * MS);
+                self.at(delay, Event::Copied { host, life });
+            }
+            Duty::Fetch(from, snapshot) => self.fetch(host, usize::from(from.0) - 1, snapshot),
+            Duty::Install(snapshot) => {
+                let delay = self.rng.u64(0..20 * MS);
+                self.hosts[host].installs = Some(snapshot);
+                self.at(delay, Event::Install { host, life });
+            }
             Duty::ReadReady(read, index) => self.read_ready(process, read, index),
             Duty::HeardLeader => self.arm_taken(host, process),
             Duty::Standing(standing) => self.stands(host, process, standing),
@@ -262,6 +295,20 @@ impl World {
                     self.at(MS, Event::Refused { host: peer, life, run });
                 }
             }
+            Duty::RefuseRemoved(member, _) => {
+                let peer = usize::from(member.id.0) - 1;
+                let pair = (host.min(peer), host.max(peer));
+                let generation = process.links.get(&peer).copied();
+                if let Some(link) = generation.and_then(|g| self.current(pair, g)) {
+                    let life = link.life_of(peer);
+                    self.at(MS, Event::Removed { host: peer, life, member });
+                }
+            }
+            Duty::Dismissed => {
+                let (life, member) = (self.hosts[host].life, self.disks[host].me);
+                self.at(MS, Event::Removed { host, life, member });
+            }
+            Duty::ChangeAnswered(number, verdict) => self.check.change_answered(number, verdict),
             Duty::Founded(_) | Duty::Voters(_) => {}
         }
     }

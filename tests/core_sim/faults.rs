@@ -10,6 +10,8 @@ use super::world::{Event, MS, Time, World, id};
 #[derive(Clone, Debug)]
 pub struct Style {
     pub hosts: usize,
+    /// How many of them do not found the cluster, but stand by to join it.
+    pub spares: usize,
     pub faults: Vec<Fault>,
     /// A follower whose link to the leader ended asks for votes at once.
     pub evidence: bool,
@@ -21,6 +23,8 @@ pub struct Style {
     pub load_delay_max: Time,
     /// How many entries one reading of the log gives.
     pub load_count_max: usize,
+    /// How long a copy of the state takes to be fetched.
+    pub fetch_max: Time,
     pub client_pause_max: Time,
     pub fault_pause_max: Time,
     /// How long faults happen.
@@ -47,6 +51,10 @@ pub enum Fault {
     Restore,
     HandOver,
     Gray,
+    Join,
+    Leave,
+    Move,
+    Cut,
 }
 
 const ALL: [Fault; 17] = [
@@ -70,12 +78,25 @@ const ALL: [Fault; 17] = [
 ];
 
 impl Style {
+    /// Members come and go, beside what else happens.
+    pub fn grow(&mut self, rng: &mut Rng) {
+        self.hosts = rng.usize(1..=3);
+        self.spares = rng.usize(1..=3);
+        self.hosts += self.spares;
+        self.faults.extend([Fault::Join, Fault::Join, Fault::Leave, Fault::Leave, Fault::Move]);
+    }
+
     pub fn draw(rng: &mut Rng) -> Self {
         let share = rng.u8(40..255);
         let loads_slowly = rng.bool();
-        let faults = ALL.into_iter().filter(|_| rng.u8(..) < share).collect();
+        let mut faults: Vec<Fault> = ALL.into_iter().filter(|_| rng.u8(..) < share).collect();
+        // Decided by the next number, which stays the next: worlds in which no log is cut are what they were before.
+        if rng.clone().bool() {
+            faults.push(Fault::Cut);
+        }
         Self {
             hosts: if rng.u8(..) < 160 { 3 } else { 5 },
+            spares: 0,
             faults,
             evidence: rng.bool(),
             fat: rng.u8(..) < 20,
@@ -84,6 +105,7 @@ impl Style {
             apply_delay_max: if rng.bool() { 500 } else { 20 * MS },
             load_delay_max: if loads_slowly { 100 * MS } else { MS },
             load_count_max: if loads_slowly { 400 } else { 8 },
+            fetch_max: if loads_slowly { 600 * MS } else { 10 * MS },
             client_pause_max: rng.u64(5 * MS..60 * MS),
             fault_pause_max: rng.u64(50 * MS..600 * MS),
             chaos: rng.u64(2_000 * MS..6_000 * MS),
@@ -155,7 +177,7 @@ impl World {
             Fault::LossyPulses => self.lossy_pulses_until = until,
             Fault::Pause => self.hosts[host].paused_until = until,
             Fault::Wipe => {
-                if self.may_forget() {
+                if self.may_forget() && self.belongs(host) {
                     self.crash(host);
                     self.blank(host);
                     self.note(|| format!("{} is wiped, and comes back", id(host)));
@@ -168,6 +190,10 @@ impl World {
             Fault::Restore => self.restore(host),
             Fault::HandOver => self.tell_leader(Input::HandOver),
             Fault::Gray => self.tell_leader(Input::Gray),
+            Fault::Join => self.joins(host),
+            Fault::Leave => self.leaves(host),
+            Fault::Move => self.moves(host),
+            Fault::Cut => self.cut_log(host),
         }
     }
 
@@ -214,7 +240,7 @@ impl World {
                 .is_none_or(|p| p.node.log().membership().is_none_or(|(at, _)| at <= *changed_at));
             membership.votes(me) && !self.check.forgetful.contains(&me) && on_disk && in_memory
         };
-        (0..self.style.hosts).all(settled)
+        self.can_spare_one() && (0..self.style.hosts).filter(|h| self.belongs(*h)).all(settled)
     }
 
     /// Whether every other disk has noted a later start of that incarnation than this disk would show: this is what
@@ -230,7 +256,7 @@ impl World {
         let Some((disk, state)) = self.hosts[host].snapshot.clone() else {
             return;
         };
-        if !self.is_detectable(host, &disk) || !self.may_forget() {
+        if !self.is_detectable(host, &disk) || !self.may_forget() || !self.belongs(host) {
             return;
         }
         self.crash(host);
@@ -239,6 +265,7 @@ impl World {
         self.check.forgetful.insert(disk.me);
         self.disks[host] = disk;
         self.hosts[host].saved = state;
+        self.hosts[host].incoming = None;
         self.start_after(host, 500 * MS);
     }
 
@@ -252,7 +279,7 @@ impl World {
         for host in 0..self.style.hosts {
             let there = &mut self.hosts[host];
             (there.paused_until, there.slow_disk_until, there.dies_after) = (self.now, 0, None);
-            if there.process.is_none() {
+            if there.process.is_none() && !there.stands_by {
                 self.start(host);
             }
         }

@@ -131,6 +131,11 @@ impl World {
         self.check.forgetful.insert(self.disks[host].me);
         self.disks[host] = Disk::blank(member(host, incarnation));
         self.hosts[host].saved = State::default();
+        self.hosts[host].incoming = None;
+        if self.style.spares > 0 {
+            // Its id may be removed before it votes again: then it has to ask.
+            self.begin_to_ask(host);
+        }
     }
 
     /// Starts a process later, unless something else happens to the host before.

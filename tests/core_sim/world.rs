@@ -9,7 +9,8 @@ use std::hash::{DefaultHasher, Hasher};
 use fastrand::Rng;
 use plainsong::consensus::founding::Introduction;
 use plainsong::consensus::{
-    Batch, Entry, Frame, Incarnation, Index, Input, Member, Node, Origin, Reader, ReplicaId, Role, Run, Standing,
+    Batch, Entry, Frame, Incarnation, Index, Input, Member, Node, Origin, Reader, ReplicaId, Role, Run, Snapshot,
+    Standing,
 };
 
 use super::checkers::Checker;
@@ -26,6 +27,9 @@ pub const PULSE: Time = 50 * MS;
 pub const ELECTION_MIN: Time = 250 * MS;
 pub const ELECTION_MAX: Time = 500 * MS;
 pub const EVIDENCE: Time = 10 * MS;
+/// The cluster of one seed in so many grows and shrinks. (None of those that failed once: they stay the worlds they were.)
+const GROWS_EVERY: u64 = 5;
+const GROWS_AT: u64 = 3;
 /// What one frame to the leader carries of a stream.
 pub const FORWARD_BYTES_MAX: usize = 64 << 10;
 
@@ -37,6 +41,9 @@ pub enum Event {
     Store { host: usize, life: u64 },
     Applied { host: usize, life: u64 },
     Load { host: usize, life: u64, reader: Reader, from: Index, to: Index },
+    Copied { host: usize, life: u64 },
+    Install { host: usize, life: u64 },
+    Fetched { host: usize, life: u64, from: usize, from_life: u64, snapshot: Snapshot },
     Pulse { host: usize, life: u64 },
     Check { host: usize, life: u64 },
     Quiet { host: usize, life: u64, armed: u64 },
@@ -48,6 +55,8 @@ pub enum Event {
     BreakLink { generation: u64, pair: (usize, usize) },
     Deliver { generation: u64, pair: (usize, usize), from: usize, lane: Lane },
     Refused { host: usize, life: u64, run: Run },
+    Removed { host: usize, life: u64, member: Member },
+    AskToJoin { host: usize },
     Start { host: usize, down: u64 },
     Client,
     Fault,
@@ -115,6 +124,12 @@ pub struct Process {
 pub struct Host {
     pub saved: State,
     pub snapshot: Option<(Disk, State)>,
+    /// The copy of its state that it offers: its name, and what it is of.
+    pub outgoing: Option<(Snapshot, State)>,
+    /// The copy that it has fetched, whole and synced.
+    pub incoming: Option<(Snapshot, State)>,
+    /// What it ends for.
+    pub installs: Option<Snapshot>,
     pub process: Option<Process>,
     /// How often a process was started or ended here.
     pub life: u64,
@@ -123,6 +138,12 @@ pub struct Host {
     /// The process ends after so many duties of its next turn.
     pub dies_after: Option<usize>,
     pub clock_skew: u64,
+    /// Runs nothing until it is asked to join.
+    pub stands_by: bool,
+    /// Asks to be let in, whenever it does not vote.
+    pub asks: bool,
+    /// Where it is reached.
+    pub place: u32,
 }
 
 /// See the module's header.
@@ -150,17 +171,26 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, verbose: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let style = Style::draw(&mut rng);
+        let mut style = Style::draw(&mut rng);
+        if seed % GROWS_EVERY == GROWS_AT {
+            style.grow(&mut rng);
+        }
         let disks = (0..style.hosts).map(|h| Disk::blank(member(h, rng.u64(1..)))).collect();
         let host = |rng: &mut Rng| Host {
             saved: State::default(),
             snapshot: None,
+            outgoing: None,
+            incoming: None,
+            installs: None,
             process: None,
             life: 0,
             paused_until: 0,
             slow_disk_until: 0,
             dies_after: None,
             clock_skew: rng.u64(0..5_000),
+            stands_by: false,
+            asks: false,
+            place: 1,
         };
         let mut world = Self {
             now: 0,
@@ -186,9 +216,13 @@ impl World {
     }
 
     fn open(&mut self) {
+        let founders = self.style.hosts - self.style.spares;
         for host in 0..self.style.hosts {
-            let at = self.rng.u64(0..200 * MS);
-            self.at(at, Event::Start { host, down: 0 });
+            if host < founders {
+                let at = self.rng.u64(0..200 * MS);
+                self.at(at, Event::Start { host, down: 0 });
+            }
+            self.hosts[host].stands_by = host >= founders;
             for other in host + 1..self.style.hosts {
                 self.at(0, Event::Dial { pair: (host, other) });
             }
@@ -235,11 +269,16 @@ impl World {
             Event::Load { host, life, reader, from, to } => {
                 let count = self.rng.usize(1..self.style.load_count_max);
                 let entries = self.disks[host].load(from, to, count);
-                if !entries.is_empty() {
+                if !entries.is_empty() || from <= self.disks[host].base.index {
                     let input = Input::Loaded(reader, entries);
                     let delay = self.rng.u64(0..self.style.load_delay_max);
                     self.at(delay, Event::Input { host, life, input });
                 }
+            }
+            Event::Copied { host, life } => self.copied(host, life),
+            Event::Install { host, life } => self.install(host, life),
+            Event::Fetched { host, life, from, from_life, snapshot } => {
+                self.fetched(host, life, (from, from_life), snapshot);
             }
             Event::Pulse { host, life } => {
                 if self.post(host, life, Mail::Input(Input::PulseDue)) {
@@ -283,8 +322,11 @@ impl World {
             }
             Event::Deliver { generation, pair, from, lane } => self.deliver(generation, pair, from, lane),
             Event::Refused { host, life, run } => self.refused(host, life, run),
+            Event::Removed { host, life, member } => self.is_removed(host, life, member),
+            Event::AskToJoin { host } => self.ask_to_join(host),
             Event::Start { host, down } => {
-                if self.hosts[host].life == down && self.hosts[host].process.is_none() {
+                let there = &self.hosts[host];
+                if there.life == down && there.process.is_none() && !there.stands_by {
                     self.start(host);
                 }
             }

@@ -14,8 +14,14 @@
 //! deliver 1 2          only what is in flight from 1 to 2, and what disks answer    lose 1 2   lose it instead
 //! disk 2 slow | fast   whether its writes wait for `store 2`, which does the oldest (`store 2 all`: all)
 //! turn 2: campaign; read 7; deliver 1 2       several inputs in one turn
+//! trim 1 4             it keeps no entry up to 4, which its durable state includes
+//! fetched 3            the copy of the state that it fetches is there
 //! crash 1, start 1     what the disk had not answered is gone
 //! wipe 1               crash, and a new disk   copy 1, restore 1   keep a copy of the disk; crash, and put it back
+//! recover 1            crashed: founded anew, as the only voter of another cluster
+//! new 4                a machine with an empty disk, started with `--join`
+//! join 4 2             it asks 2 to be let in      join 4 2 at h9   … at another address
+//! remove 3 2           2 is asked to have 3 removed
 //! show                 where everybody stands
 //! ```
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use plainsong::consensus::{
-    Batch, Boot, ClusterId, Duty, Frame, Incarnation, Index, Input, Member, Node, ReplicaId, Role, Run, Settings,
+    Address, Batch, Boot, Change, ClusterId, Duty, Frame, Incarnation, Index, Input, Mark, Member, Node, ReplicaId,
+    Role, Run, Settings, Snapshot, refound,
 };
 
 use super::disk::Disk;
@@ -25,12 +26,15 @@ struct Replica {
     slow: bool,
     waiting: VecDeque<Batch>,
     applied: Index,
+    fetching: Option<Snapshot>,
     incarnations: u64,
 }
 
 /// See the module's header.
 #[derive(Default)]
 pub struct World {
+    /// Who stands in the config file.
+    founders: Vec<ReplicaId>,
     replicas: BTreeMap<ReplicaId, Replica>,
     links: BTreeSet<(ReplicaId, ReplicaId)>,
     events: VecDeque<Event>,
@@ -75,6 +79,16 @@ impl World {
                 self.step(id(a), Input::Propose(payloads));
             }
             ["read", a, n] => self.step(id(a), Input::Read(n.parse().expect("a number"))),
+            ["new", a] => self.add(id(a)),
+            ["join", a, contact] => self.join(id(a), id(contact), address(id(a))),
+            ["join", a, contact, "at", place] => {
+                let at =
+                    Address { clients: format!("{place}:5000"), replicas: format!("{place}:7000"), ..address(id(a)) };
+                self.join(id(a), id(contact), at);
+            }
+            ["remove", a, contact] => {
+                self.step(id(contact), Input::Change(u64::from(id(a).0), Change::Remove(id(a))));
+            }
             ["deliver", "all"] => self.deliver_all(),
             ["deliver", a, b] => self.deliver(id(a), id(b)),
             ["lose", a, b] => self.lose(id(a), id(b)),
@@ -87,9 +101,19 @@ impl World {
                 self.store(id(a), usize::MAX);
                 self.answer();
             }
+            ["trim", a, to] => {
+                let (applied, index) = (self.replica(id(a)).applied, Index(to.parse().expect("a number")));
+                self.step(id(a), Input::StateDurable(applied));
+                self.step(id(a), Input::Cut(Mark { index, digest: 0 }));
+            }
+            ["fetched", a] => {
+                let snapshot = self.replica(id(a)).fetching.take().expect("it fetches");
+                self.step(id(a), Input::SnapshotFetched(snapshot));
+            }
             ["crash", a] => self.crash(id(a)),
             ["start", a] => self.start(id(a)),
             ["wipe", a] => self.wipe(id(a)),
+            ["recover", a] => self.recover(id(a)),
             ["copy", a] => self.replica(id(a)).copy = Some(self.replica(id(a)).disk.clone()),
             ["restore", a] => {
                 self.crash(id(a));
@@ -110,32 +134,52 @@ impl World {
     fn blank(&mut self, n: &str) {
         *self = Self::default();
         let ids: Vec<ReplicaId> = (1..=id(n).0).map(ReplicaId).collect();
-        for id in &ids {
-            let replica = Replica {
-                disk: Disk::blank(Member { id: *id, incarnation: Incarnation(0xa) }),
-                copy: None,
-                node: None,
-                life: 0,
-                slow: false,
-                waiting: VecDeque::new(),
-                applied: Index(0),
-                incarnations: 1,
-            };
-            self.replicas.insert(*id, replica);
-        }
-        ids.into_iter().for_each(|id| self.start(id));
+        self.founders.clone_from(&ids);
+        ids.into_iter().for_each(|id| self.add(id));
+    }
+
+    /// A machine with an empty disk, on which the program is started; if the cluster stands, with `--join`.
+    fn add(&mut self, id: ReplicaId) {
+        let replica = Replica {
+            disk: Disk::blank(Member { id, incarnation: Incarnation(0xa) }),
+            copy: None,
+            node: None,
+            life: 0,
+            slow: false,
+            waiting: VecDeque::new(),
+            applied: Index(0),
+            fetching: None,
+            incarnations: 1,
+        };
+        self.replicas.insert(id, replica);
+        self.start(id);
+    }
+
+    /// `a`, which has that disk, wants to join, and asks `contact`.
+    fn join(&mut self, a: ReplicaId, contact: ReplicaId, at: Address) {
+        let change = Change::Join(self.replica(a).disk.me, at);
+        self.step(contact, Input::Change(u64::from(a.0), change));
     }
 
     // --- processes -------------------------------------------------------------------------------------------
 
     fn start(&mut self, id: ReplicaId) {
-        let ids = self.replicas.keys().copied().collect();
+        let founders: Vec<ReplicaId> = self.founders.clone();
         let replica = self.replica(id);
+        let joins = !founders.contains(&id);
+        let ids = if joins { vec![id] } else { founders };
         let recovered = replica.disk.recover(replica.applied);
         replica.life += 1;
         let nonce = u32::try_from(replica.life).expect("few lives");
         let run = Run { boot: recovered.boot, nonce };
-        let settings = Settings { run, ids, book: 1, joins: false, fresh_cluster: ClusterId(u64::from(id.0)) };
+        let settings = Settings {
+            run,
+            addresses: ids.iter().map(|id| address(*id)).collect(),
+            ids,
+            book: 1,
+            joins,
+            fresh_cluster: ClusterId(u64::from(id.0)),
+        };
         replica.node = Some(Node::new(&recovered, settings));
         self.duties(id);
     }
@@ -155,6 +199,15 @@ impl World {
         replica.incarnations += 1;
         replica.disk = Disk::blank(Member { id, incarnation });
         replica.applied = Index(0);
+    }
+
+    fn recover(&mut self, id: ReplicaId) {
+        const NEW: ClusterId = ClusterId(0xbee);
+        let replica = self.replica(id);
+        let recovered = replica.disk.recover(replica.applied);
+        let batch = refound(&recovered, 0, NEW).expect("its cluster was founded");
+        replica.disk.write(&batch);
+        self.said.extend(print::duty(&Duty::Persist(batch)).map(|said| format!("{id} {said}")));
     }
 
     fn step(&mut self, id: ReplicaId, input: Input) {
@@ -230,12 +283,28 @@ impl World {
                 let (life, entries) = (replica.life, replica.disk.load(from, to, 100));
                 self.events.push_back(Event::Input(id, life, Input::Loaded(reader, entries)));
             }
-            Duty::RefuseRestored(member, _) => {
+            Duty::RefuseRestored(member, _) | Duty::RefuseRemoved(member, _) => {
                 self.links.remove(&linked(member.id));
                 self.lose(id, member.id);
                 self.lose(member.id, id);
             }
+            Duty::MakeSnapshot(_) => {
+                let replica = self.replica(id);
+                let (life, snapshot) = (replica.life, replica.disk.snapshot(replica.applied, 0, replica.applied.0));
+                self.events.push_back(Event::Input(id, life, Input::SnapshotMade(snapshot)));
+            }
+            Duty::Fetch(_, snapshot) => self.replica(id).fetching = Some(snapshot),
+            Duty::Install(snapshot) => {
+                self.crash(id);
+                let replica = self.replica(id);
+                if replica.disk.begin_behind(&snapshot) {
+                    replica.applied = snapshot.base.index;
+                }
+                self.start(id);
+            }
             Duty::ReadReady(..)
+            | Duty::ChangeAnswered(..)
+            | Duty::Dismissed
             | Duty::HeardLeader
             | Duty::Standing(_)
             | Duty::StandSoon
@@ -352,12 +421,14 @@ impl World {
                 Role::Candidate => "candidate",
                 Role::Learner => "learner",
             };
-            let log: Vec<String> = (1..=node.last().0)
+            let base = node.log().base();
+            let log: Vec<String> = (base.0.max(1)..=node.last().0)
                 .map(|i| print::at(Index(i), node.log().term_at(Index(i)).expect("in the log")))
                 .collect();
             let boot =
                 if replica.disk.boot == Boot(1) { String::new() } else { format!(", boot {}", replica.disk.boot) };
-            let log = if log.is_empty() { "empty".to_owned() } else { log.join(" ") };
+            let begins = if base == Index(0) { "" } else { "begins behind " };
+            let log = if log.is_empty() { "empty".to_owned() } else { format!("{begins}{}", log.join(" ")) };
             self.said.push(format!(
                 "{}{boot}: {role} in term {}, {}, log {log}, commit {}, applied {}, voters {}",
                 replica.disk.me,
@@ -373,4 +444,9 @@ impl World {
 
 fn id(word: &str) -> ReplicaId {
     ReplicaId(word.parse().unwrap_or_else(|_| panic!("{word} is no replica")))
+}
+
+/// Where a replica is, if nobody says otherwise.
+fn address(id: ReplicaId) -> Address {
+    Address { id, clients: format!("h{id}:5000"), replicas: format!("h{id}:7000") }
 }

@@ -7,8 +7,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use plainsong::consensus::{
-    Batch, Body, Boot, ClusterId, Duty, Entry, Founding, FoundingState, Frame, HardState, Incarnation, Index, Input,
-    Member, Membership, Mode, Node, Recovered, ReplicaId, Run, Settings, Term, Ticket,
+    Base, Batch, Body, Boot, ClusterId, Duty, Entry, Founding, FoundingState, Frame, HardState, Incarnation, Index,
+    Input, Member, Membership, Mode, Node, Recovered, ReplicaId, Run, Settings, Term, Ticket,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -172,6 +172,9 @@ impl Replica {
                     }
                     Duty::ReadReady(id, index) => turn.reads.push((id, index)),
                     Duty::RefuseRestored(..) => turn.refused = true,
+                    Duty::MakeSnapshot(_) | Duty::Fetch(..) | Duty::Install(_) => unreachable!("no log is cut here"),
+                    // Nobody asks for a change of members here.
+                    Duty::ChangeAnswered(..) | Duty::Dismissed | Duty::RefuseRemoved(..) => {}
                     Duty::HeardLeader | Duty::Standing(_) | Duty::StandSoon | Duty::Founded(_) | Duty::Voters(_) => {}
                 }
             }
@@ -191,7 +194,17 @@ impl Replica {
 
 impl Disk {
     fn write(&mut self, batch: Batch) {
-        let Batch { ticket: _, hard_state, founding: _, truncate_from, append, peer_runs, views: _ } = batch;
+        let Batch {
+            ticket: _,
+            hard_state,
+            founding: _,
+            cluster: _,
+            truncate_from,
+            append,
+            cut: _,
+            peer_runs,
+            views: _,
+        } = batch;
         self.hard = hard_state.unwrap_or(self.hard);
         if let Some(from) = truncate_from {
             self.log.retain(|entry| entry.index < from);
@@ -215,23 +228,28 @@ impl Disk {
         let Some(Entry { body: Body::Founding(record), .. }) = self.log.first() else {
             panic!("every log begins with the founding record");
         };
-        let voters = Membership { voters: record.members.clone(), removed: Vec::new() };
+        let voters = Membership { voters: record.members.clone(), ..Membership::default() };
         let recovered = Recovered {
             me: member(at),
             boot: self.boot,
             hard_state: self.hard,
             founding: FoundingState::Sealed,
+            base: Base::default(),
             term_starts,
             last: self.log.last().expect("it holds the record").index,
             last_time: 0,
             memberships: vec![(Index(1), voters)],
             record: Some(record.clone()),
             applied: Index(1),
+            cluster: None,
             peer_runs: self.runs.clone(),
             views: None,
         };
         let run = Run { boot: self.boot, nonce: 0 };
         let ids = (0..REPLICAS).map(|at| member(at).id).collect();
-        Node::new(&recovered, Settings { run, ids, book: 0, joins: false, fresh_cluster: CLUSTER })
+        Node::new(
+            &recovered,
+            Settings { run, ids, addresses: Vec::new(), book: 0, joins: false, fresh_cluster: CLUSTER },
+        )
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It shares the target directory, and with it all that is built of others' packages: those differ in nothing. Ours get
 //! another version number, or cargo would take the copy's library for the original's, and overwrite it. Left out are the
-//! program and what only the program needs.
+//! program, what only the program needs, and what counts its instructions.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,11 @@ const FOLDERS: [&str; 6] = ["src", "chat/src", "tests/core_sim", "tests/sim", "t
 const LEFT_OUT: [&str; 6] = ["cli", "client", "drill", "logging", "panics", "server"];
 const MAIN: &str = "src/main.rs";
 const VERSION: (&str, &str) = ("\nversion = \"0.1.0\"", "\nversion = \"0.1.0-mutants\"");
-const PROGRAM: [&str; 2] = ["default-run = \"plainsong\"\n", "[[bin]]\nname = \"plainsong\"\npath = \"src/main.rs\"\n"];
+const PROGRAM: [&str; 3] = [
+    "default-run = \"plainsong\"\n",
+    "[[bin]]\nname = \"plainsong\"\npath = \"src/main.rs\"\n",
+    "[[bench]]\nname = \"instructions\"\npath = \"benches/instructions/main.rs\"\nharness = false\ntest = true\n",
+];
 /// The tests that look for bugs: four test programs, and the library's own tests. Those are built for a full run alone:
 /// they find what is pure logic, and nothing of the quick ones is.
 pub const HUNTERS: [&str; 5] = ["core_sim", "sim", "views", "golden", UNIT];

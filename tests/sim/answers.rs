@@ -40,7 +40,7 @@ impl World {
                 let it = &mut self.clients[client];
                 it.speaker = it.speaker.take().filter(|s| s.id != account);
             }
-            News::Note(..) | News::Drain => {}
+            News::Note(..) | News::Drain(_) => {}
         }
     }
 

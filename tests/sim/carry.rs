@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use plainsong::wire::{Decoder, PeerLine, encode};
 
 use super::net::{Item, Kind, Wire};
+use super::people::is_a_persons;
 use super::replica::{Mail, Out};
 use super::world::{Event, MS, Time, World, host_of};
 
@@ -20,9 +21,12 @@ impl World {
         }
         match out {
             Out::Log(job) => self.hand_to_log(host, life, job),
+            Out::Courier(job) => self.hand_to_courier(host, life, job),
+            Out::Install(snapshot) => self.install(host, &snapshot),
             Out::State(job) => self.hand_to_state(host, life, job),
             Out::Lines(to, lines) => self.send_lines(host, host_of(to), Kind::Data, lines),
             Out::Pulse(to, lines) => self.send_lines(host, host_of(to), Kind::Pulse, lines),
+            Out::Tell(session, news, _) if is_a_persons(session) => self.tell_person(session, news),
             Out::Tell(session, news, proof) => {
                 let client = self.client_of(session);
                 self.after(CLIENT_LATENCY, Event::Hear { client, session, news: Box::new((news, proof)) });

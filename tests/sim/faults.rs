@@ -306,6 +306,7 @@ impl World {
         self.judge.ledger.forgetful.insert(disk.me);
         self.hosts[host].disk = disk;
         self.hosts[host].saved = state;
+        self.hosts[host].incoming = None;
         self.start_after(host, 500 * MS);
     }
 

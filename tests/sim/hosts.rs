@@ -3,13 +3,16 @@
 use chat::Quota;
 use fastrand::Rng;
 use plainsong::actors::internal::FromElection;
+use plainsong::actors::replicator::keeper::Keeper;
 use plainsong::actors::store::LogJob;
-use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, Node, Run, Settings};
+use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, Node, ReplicaId, Run, Settings, Snapshot};
 use plainsong::machine::{self, MachineStorage, MapMachine};
 
 use super::disk::Disk;
+use super::people::is_a_persons;
 use super::replica::{Mail, Replica};
 use super::stores::Stores;
+use super::style::Style;
 use super::world::{Event, MS, Time, World, id};
 
 pub const PULSE: Time = 50 * MS;
@@ -21,6 +24,12 @@ pub struct Host {
     /// The state as of its last commit that outlasts a crash.
     pub saved: MapMachine,
     pub snapshot: Option<(Disk, MapMachine)>,
+    /// The copy of its state that it offers: gone with its process.
+    pub outgoing: Option<Snapshot>,
+    /// The copy that it fetches, from whom, and how much of it is here.
+    pub fetching: Option<(ReplicaId, Snapshot, u64)>,
+    /// The copy that it has fetched, whole and synced.
+    pub incoming: Option<Snapshot>,
     /// The limits in this host's config file. No two need have the same: whose are in force follows from who leads.
     pub quota: Quota,
     pub replica: Option<Box<Replica>>,
@@ -44,12 +53,15 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(host: usize, rng: &mut Rng) -> Self {
+    pub fn new(host: usize, style: &Style, rng: &mut Rng) -> Self {
         Self {
             disk: Disk::blank(member(host, rng.u64(1..))),
             saved: MapMachine::new(),
             quota: draw_quota(rng),
             snapshot: None,
+            outgoing: None,
+            fetching: None,
+            incoming: None,
             replica: None,
             stores: Stores::default(),
             life: 0,
@@ -58,7 +70,7 @@ impl Host {
             hung_disk_until: 0,
             full_disk_until: 0,
             dies_after: None,
-            clock_error: rng.i64(0..5_000),
+            clock_error: rng.i64(0..5_000) + if host == 0 { style.clock_off } else { 0 },
             timer_at: None,
             backoff: [vec![0; 8], vec![0; 8]],
             disturbed: 0,
@@ -74,7 +86,8 @@ impl Host {
 
 fn draw_quota(rng: &mut Rng) -> Quota {
     let mut limit = |range: std::ops::Range<u64>| (rng.u8(..) < 100).then(|| rng.u64(range));
-    Quota { mailbox_messages: limit(3..30), mailbox_bytes: limit(10..120), accounts: limit(5..12) }
+    let (mailbox_messages, mailbox_bytes, accounts) = (limit(3..30), limit(10..120), limit(5..12));
+    Quota { mailbox_messages, mailbox_bytes, accounts, retention: limit(0..5) }
 }
 
 impl World {
@@ -91,6 +104,7 @@ impl World {
             self.blank(host);
         }
         let nonce = self.rng.u32(..);
+        self.finish_install(host);
         let there = &mut self.hosts[host];
         let recovered = there.disk.recover(there.saved.applied());
         let run = Run { boot: recovered.boot, nonce };
@@ -102,6 +116,7 @@ impl World {
         let settings = Settings {
             run,
             ids: (0..self.style.hosts).map(id).collect(),
+            addresses: Vec::new(),
             book: 7,
             joins: false,
             fresh_cluster: ClusterId(self.rng.u64(1..)),
@@ -110,6 +125,7 @@ impl World {
         let node = Node::new(&recovered, settings);
         let mut replica = Replica::new(node, run, ids, self.instant());
         replica.quota = self.hosts[host].quota;
+        replica.keeper = Keeper::new(self.style.keep);
         let there = &mut self.hosts[host];
         there.life += 1;
         there.dies_after = None;
@@ -120,7 +136,8 @@ impl World {
         let life = there.life;
         self.judge.ledger.starts(host, self.hosts[host].disk.me, run.boot);
         // What it takes for committed from the start.
-        self.judge.turned(&self.hosts, host, Index(0));
+        let base = self.hosts[host].disk.base.index;
+        self.judge.turned(&self.hosts, host, base);
         let (tick, sweep) = (self.rng.u64(0..PULSE), self.rng.u64(0..SWEEP));
         self.after(tick, Event::Tick { host, life });
         self.after(sweep, Event::Sweep { host, life });
@@ -152,6 +169,7 @@ impl World {
         }
         self.save_state(host, stores.state.applied());
         let there = &mut self.hosts[host];
+        (there.outgoing, there.fetching) = (None, None);
         let life = there.life;
         there.life += 1;
         there.disturbed = self.now;
@@ -162,10 +180,11 @@ impl World {
             }
         }
         let sessions: Vec<_> = replica.sessions.keys().copied().collect();
-        for session in sessions {
+        for session in sessions.into_iter().filter(|session| !is_a_persons(*session)) {
             let (client, after) = (self.client_of(session), self.rng.u64(0..2 * MS));
             self.after(after, Event::Cut { client, session });
         }
+        self.host_leaves_people(host);
     }
 
     /// Brings the saved state on to an index between where it was and `applied`, from the entries on the disk.
@@ -191,6 +210,7 @@ impl World {
         self.judge.ledger.forgetful.insert(there.disk.me);
         there.disk = Disk::blank(member(host, incarnation));
         there.saved = MapMachine::new();
+        there.incoming = None;
     }
 
     // --- turns ---------------------------------------------------------------------------------------------------
@@ -264,8 +284,17 @@ impl World {
     }
 
     fn wall_clock(&self, host: usize) -> u64 {
-        let clock = i64::try_from(self.now / MS).expect("not that long") + 10_000_000 + self.hosts[host].clock_error;
-        u64::try_from(clock).unwrap_or(0)
+        u64::try_from(self.true_clock() + self.hosts[host].clock_error).unwrap_or(0)
+    }
+
+    fn true_clock(&self) -> i64 {
+        i64::try_from(self.now / MS).expect("not that long") + 10_000_000
+    }
+
+    /// By how many milliseconds the newest entry anywhere is stamped later than now.
+    pub fn stamped_ahead_ms(&self) -> i64 {
+        let times = self.hosts.iter().filter_map(|host| Some(host.replica.as_ref()?.node.log().last_time()));
+        i64::try_from(times.max().unwrap_or(0)).expect("not that late") - self.true_clock()
     }
 
     // --- clocks --------------------------------------------------------------------------------------------------

@@ -12,7 +12,10 @@
 //!              checkers/ look at what leaves each part, and know none of its code
 //! ```
 //!
-//! Left out: sessions' lines and their kernels (`src/actors/session` has its own tests), SQLite (a disk here is what its
+//! Two kinds of clients: [`clients`] ask what a session would ask; [`people`] type lines at real session cores, over
+//! sockets whose kernels take and acknowledge bytes as the seed will have it.
+//!
+//! Left out: SQLite (a disk here is what its
 //! promises say), primary-backup.
 
 mod answers;
@@ -20,6 +23,7 @@ mod carry;
 mod checkers;
 mod clients;
 mod connect;
+mod copies;
 #[path = "../core_sim/disk.rs"]
 mod disk;
 mod faults;
@@ -28,6 +32,7 @@ mod hosts;
 pub mod hunt;
 mod net;
 mod past;
+mod people;
 mod replica;
 pub mod run;
 mod stores;

@@ -9,16 +9,22 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chat::{AccountId, IdRange, Name};
+use plainsong::actors::courier::{CourierJob, FromCourier};
 use plainsong::actors::election::timers::Timers;
 use plainsong::actors::internal::{FromElection, FromLog};
 use plainsong::actors::messages::{Ask, News, SessionId, Slot};
+use plainsong::actors::replicator::clocks::Clocks;
+use plainsong::actors::replicator::expiry::Expiry;
+use plainsong::actors::replicator::keeper::{Keeper, Step};
 use plainsong::actors::replicator::presence::Online;
 use plainsong::actors::replicator::requests::Requests;
 use plainsong::actors::replicator::storing::Storing;
 use plainsong::actors::replicator::view::View;
 use plainsong::actors::store::{LogJob, StateJob, StateNews};
 use plainsong::consensus::founding::Introduction;
-use plainsong::consensus::{Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Standing, Term};
+use plainsong::consensus::{
+    Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term,
+};
 use plainsong::machine;
 use plainsong::machine::audit::Verdict;
 use plainsong::wire::{PeerLine, Presence};
@@ -29,6 +35,8 @@ use super::heart::Heart;
 pub const ELECTION_MIN: Duration = Duration::from_millis(250);
 pub const ELECTION_MAX: Duration = Duration::from_millis(500);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(3_000);
+/// Short beside the retentions of these worlds, which are seconds.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(400);
 const ORIGIN_BYTES_MAX: usize = 16 << 20;
 const FORWARD_BYTES_MAX: usize = 1 << 20;
 const HEARD_INTERVAL: Duration = Duration::from_millis(10);
@@ -44,6 +52,7 @@ pub enum Mail {
     Election(FromElection),
     Log(FromLogNews),
     State(Vec<Told>),
+    Courier(FromCourier),
     Opened(SessionId),
     Closed(SessionId),
     Submit(SessionId, Asks),
@@ -82,6 +91,7 @@ impl std::fmt::Debug for Told {
         match &self.0 {
             StateNews::Applied { until, own, .. } => write!(f, "Applied(to {until}, {} own)", own.len()),
             StateNews::Damaged => write!(f, "Damaged"),
+            StateNews::Synced(index) => write!(f, "Synced({index})"),
             StateNews::Answer(number, answer, applied) => write!(f, "Answer({number}, {answer:?}, at {applied})"),
         }
     }
@@ -102,6 +112,8 @@ pub enum Proof {
 pub enum Out {
     Log(LogJob),
     State(StateJob),
+    Courier(CourierJob),
+    Install(Snapshot),
     Lines(ReplicaId, Vec<PeerLine>),
     Pulse(ReplicaId, Vec<PeerLine>),
     Tell(SessionId, News, Proof),
@@ -130,8 +142,10 @@ pub struct Replica {
     pub marks: BTreeMap<AccountId, Vec<IdRange>>,
     pub marks_wait: Vec<(SessionId, Slot)>,
     pub marks_since: Option<Instant>,
+    pub expiry: Expiry,
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
     pub storing: Storing,
+    pub keeper: Keeper,
     pub handed: Index,
     sent_to: Option<(Term, ReplicaId)>,
     heard_leader: bool,
@@ -140,6 +154,7 @@ pub struct Replica {
     pub introduction: Introduction,
     pub now: Instant,
     pub clock: u64,
+    clocks: Clocks,
     pub random: f64,
     pub out: Vec<Out>,
 }
@@ -168,13 +183,16 @@ impl Replica {
             marks: BTreeMap::new(),
             marks_wait: Vec::new(),
             marks_since: None,
+            expiry: Expiry::new(EXPIRY_PAUSE),
             to_peers: BTreeMap::new(),
             storing: Storing::default(),
+            keeper: Keeper::default(),
             sent_to: None,
             heard_leader: false,
             told_heard: None,
             now,
             clock: 0,
+            clocks: Clocks::new(now),
             random: 0.0,
             out: Vec::new(),
         }
@@ -195,6 +213,7 @@ impl Replica {
             Mail::Down(id) => {
                 self.view.link_down(id, self.now);
                 self.online.lost(id);
+                self.clocks.lost(id);
                 self.to_peers.remove(&id);
                 self.step(Input::LinkDown(id));
             }
@@ -211,6 +230,7 @@ impl Replica {
                 FromElection::QuorumCheckDue => Input::QuorumCheckDue,
             }),
             Mail::Log(FromLogNews(news)) => self.log_says(news),
+            Mail::Courier(news) => self.courier_says(news),
             Mail::State(news) => news.into_iter().for_each(|Told(one)| self.state_says(one)),
             Mail::Opened(session) => {
                 self.sessions.insert(session, None);
@@ -223,13 +243,18 @@ impl Replica {
             }
             Mail::Submit(session, Asks(asks)) => asks.into_iter().for_each(|ask| self.asked(session, ask)),
             Mail::ProposeMarks => self.propose_marks(),
-            Mail::Sweep => self.refuse_expired(),
+            Mail::Sweep => {
+                self.refuse_expired();
+                self.tell_clock();
+                self.expire();
+                self.keep_log();
+            }
             Mail::HandOver => self.step(Input::HandOver),
         }
     }
 
     pub fn step(&mut self, input: Input) {
-        self.node.step(self.clock, input);
+        self.node.step(self.clocks.agreed(self.clock, self.now), input);
     }
 
     fn turn(&mut self) {
@@ -290,7 +315,8 @@ impl Replica {
 
     fn propose(&mut self, payloads: Vec<Bytes>) {
         let quota = self.quota;
-        let stamp = |payload: Bytes| machine::payload::stamp(&payload, quota, |name| self.online.is_online(name));
+        let online = |name: &str| self.online.is_online(name, |id| self.view.is_silent(id));
+        let stamp = |payload: Bytes| machine::payload::stamp(&payload, quota, online);
         let stamped = payloads.into_iter().map(stamp).collect();
         self.step(Input::Propose(stamped));
     }
@@ -326,6 +352,7 @@ impl Replica {
         let id = peer.member.id;
         self.view.link_up(id, self.now);
         self.to_peers.remove(&id);
+        self.say(id, PeerLine::Clock(self.clock));
         for mut news in self.online.all_here() {
             // From a hash map: in another order in every run.
             news.online.sort_unstable();
@@ -335,6 +362,14 @@ impl Replica {
             self.sent_to = None;
         }
         self.step(Input::LinkUp(peer));
+    }
+
+    fn tell_clock(&mut self) {
+        if self.clocks.is_due(self.now) {
+            for id in self.view.linked() {
+                self.say(id, PeerLine::Clock(self.clock));
+            }
+        }
     }
 
     fn heard_from(&mut self, from: Member, lines: Vec<PeerLine>) {
@@ -348,12 +383,16 @@ impl Replica {
                     }
                 }
                 PeerLine::Frame(frame) => self.step(Input::Frame(from, frame)),
+                PeerLine::Fetch(fetch) => self.out.push(Out::Courier(CourierJob::Read(from.id, fetch))),
+                PeerLine::Chunk(chunk) => self.out.push(Out::Courier(CourierJob::Write(from.id, chunk))),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
+                PeerLine::Clock(theirs) => self.clocks.heard(from.id, theirs, self.now),
                 PeerLine::News(news) => {
                     let verdicts = self.view.news(news);
                     let agree = verdicts.iter().all(|verdict| *verdict == Verdict::Agrees);
                     ensure!(SameState, agree, "{} finds {verdicts:?}", self.me);
                 }
+                PeerLine::Removed(..) => {}
                 PeerLine::Restored(member, run) => {
                     if (member, run) == (self.me, self.run) {
                         self.out.push(Out::EndRestored);
@@ -373,6 +412,23 @@ impl Replica {
             }
             FromLog::Loaded(reader, entries) => self.step(Input::Loaded(reader, entries)),
             FromLog::DiskFull(full) => self.view.disk_full(full),
+        }
+    }
+
+    fn courier_says(&mut self, news: FromCourier) {
+        match news {
+            FromCourier::Made(snapshot) => self.step(Input::SnapshotMade(snapshot)),
+            FromCourier::Piece(to, chunk) => self.say(to, PeerLine::Chunk(chunk)),
+            FromCourier::Ask(from, asks) => asks.into_iter().for_each(|ask| self.say(from, PeerLine::Fetch(ask))),
+            FromCourier::Fetched(snapshot) => self.step(Input::SnapshotFetched(snapshot)),
+        }
+    }
+
+    fn keep_log(&mut self) {
+        match self.keeper.next(self.node.last(), self.node.applied(), self.now) {
+            None => {}
+            Some(Step::Sync) => self.out.push(Out::State(StateJob::Sync)),
+            Some(Step::Cut(mark)) => self.step(Input::Cut(mark)),
         }
     }
 
@@ -399,11 +455,14 @@ impl Replica {
                 }
                 Duty::Send(to, frame) => self.say(to, PeerLine::Frame(frame)),
                 Duty::Pulse(to, frame) => self.pulse(to, frame),
+                Duty::MakeSnapshot(at_least) => self.out.push(Out::Courier(CourierJob::Make(at_least))),
+                Duty::Fetch(from, snapshot) => self.out.push(Out::Courier(CourierJob::Fetch(from, snapshot))),
+                Duty::Install(snapshot) => self.out.push(Out::Install(snapshot)),
                 Duty::ReadReady(number, index) => self.requests.confirm(number, index),
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),
                 Duty::StandSoon => self.timers.stand_soon(self.now),
-                Duty::Founded(_) => {}
+                Duty::Founded(_) | Duty::ChangeAnswered(..) | Duty::Dismissed | Duty::RefuseRemoved(..) => {}
                 Duty::Voters(membership) => self.view.voters(&membership.voters),
                 Duty::RefuseRestored(member, run) => self.say(member.id, PeerLine::Restored(member, run)),
             }

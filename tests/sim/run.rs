@@ -29,6 +29,12 @@ pub struct Summary {
     pub histories: u64,
     /// Sends that found a mailbox full, and accounts too many.
     pub over_quota: u64,
+    /// By how many milliseconds the newest entry is stamped later than it was.
+    pub ahead_ms: i64,
+    /// Messages that went with the retention.
+    pub expired: u64,
+    /// Messages that people were shown.
+    pub shown: u64,
 }
 
 impl Summary {
@@ -44,6 +50,9 @@ impl Summary {
             unknown: self.unknown + other.unknown,
             histories: self.histories + other.histories,
             over_quota: self.over_quota + other.over_quota,
+            ahead_ms: self.ahead_ms.max(other.ahead_ms),
+            expired: self.expired + other.expired,
+            shown: self.shown + other.shown,
         }
     }
 }
@@ -63,12 +72,17 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
     world.heal();
     world.run_until(world.now + 300 * MS);
     world.clients_on = false;
+    (0..world.people.len()).for_each(|person| world.person_hangs_up(person));
     (0..world.clients.len()).for_each(|client| world.hang_up(client));
     rest(&mut world);
     each_serves(&mut world);
     rest(&mut world);
+    everything_unmarked_comes_again(&mut world);
+    rest(&mut world);
     world.states_are_right();
+    world.judge.book.close(&world.judge.model);
     world.judge.history.close();
+    let ahead_ms = world.stamped_ahead_ms();
     let requests = &world.judge.requests;
     let summary = Summary {
         simulated: world.now,
@@ -79,7 +93,10 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
         refused: requests.refused,
         unknown: requests.unknown,
         histories: world.judge.history.judged,
+        expired: world.judge.model.expired,
+        shown: world.judge.book.shown,
         over_quota: world.judge.model.refused_with("MAILBOX_FULL") + world.judge.model.refused_with("FORBIDDEN"),
+        ahead_ms,
     };
     world.note(|| format!("{summary:?}"));
     (summary, world.trace)
@@ -112,6 +129,23 @@ fn each_serves(world: &mut World) {
             world.run_until(world.now + MS);
         }
         world.hang_up(0);
+    }
+}
+
+/// Somebody logs in to each account of the people, and is shown what waits there: all of it, in order, and nothing else.
+fn everything_unmarked_comes_again(world: &mut World) {
+    let at = world.judge.ledger.committed();
+    for (name, account) in world.accounts_of_people() {
+        let waits: Vec<u64> = world.judge.model.undelivered(account, at).map(|mail| mail.id).collect();
+        let host = world.rng.usize(0..world.style.hosts);
+        world.person_empties_mailbox(host, &name);
+        let deadline = world.now + SERVED_MAX + FSYNCS_OF_A_REQUEST_MAX * world.style.fsync.end;
+        while world.people[0].is_connected() {
+            ensure!(Serves, world.now < deadline, "{name} is not served: {:?}", world.people[0]);
+            world.run_until(world.now + MS);
+        }
+        let shown = world.judge.book.take_delivered();
+        ensure!(Delivery, shown == waits, "{waits:?} wait for {name}, who is shown {shown:?}");
     }
 }
 

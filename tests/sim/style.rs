@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use fastrand::Rng;
+use plainsong::actors::replicator::keeper::Keep;
 
 use super::faults::{ALL, Fault};
 use super::world::{MS, SECOND, Time};
@@ -35,6 +36,10 @@ pub struct Style {
     pub chaos: Time,
     /// A majority is gone for ten minutes.
     pub long_outage: bool,
+    /// By how many milliseconds the first host's clock is wrong, beside what clocks always are.
+    pub clock_off: i64,
+    /// How much of their logs the hosts keep.
+    pub keep: Keep,
 }
 
 impl Style {
@@ -61,6 +66,8 @@ impl Style {
             late_host: (rng.u8(..) < 30).then(|| rng.u64(SECOND..3 * SECOND)),
             chaos: rng.u64(3 * SECOND..15 * SECOND),
             long_outage: rng.u8(..) < 3,
+            clock_off: 0,
+            keep: keep(&mut rng.clone()),
         }
     }
 
@@ -80,8 +87,16 @@ impl Style {
             late_host: None,
             chaos,
             long_outage: false,
+            clock_off: 0,
+            keep: Keep::default(),
         }
     }
+}
+
+/// Decided by numbers that stay the next ones: worlds in which no log is cut are what they were before.
+fn keep(rng: &mut Rng) -> Keep {
+    let entries = rng.bool().then(|| rng.u64(1..120));
+    Keep { entries, time: None, margin: rng.u64(0..20) }
 }
 
 fn fsync(rng: &mut Rng) -> Range<Time> {

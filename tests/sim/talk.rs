@@ -4,7 +4,7 @@ use chat::{AccountId, Answer, Command, Effect, IdRange, MessageId, Name, Query, 
 use plainsong::actors::messages::{Ask, Done, Entered, News, RetryLater, SessionId, Slot, What};
 use plainsong::actors::replicator::requests::{Asked, Expired, Held, Read, Waiter};
 use plainsong::actors::store::{Own, StateJob, StateNews};
-use plainsong::consensus::{Index, Input};
+use plainsong::consensus::{Index, Input, Mark, Role};
 use plainsong::machine;
 use plainsong::machine::audit::Verdict;
 
@@ -80,12 +80,26 @@ impl Replica {
         self.write(Held { waiter, arrived, command: Command::Mark { marks }.to_string() });
     }
 
+    fn expire_waiter(&mut self, outcome: Option<&chat::Outcome>) -> Vec<(SessionId, Slot)> {
+        self.expiry.ended(self.now, outcome);
+        Vec::new()
+    }
+
+    pub fn expire(&mut self) {
+        let leads = self.node.standing().role == Role::Leader;
+        if leads && self.quota.retention.is_some() && self.expiry.is_due(self.now) {
+            let command = Command::Expire.to_string();
+            self.write(Held { waiter: Waiter::Expiry, arrived: self.now, command });
+        }
+    }
+
     // --- refusals --------------------------------------------------------------------------------------------
 
     fn refuse(&mut self, waiter: Waiter, why: &RetryLater) {
         let waiters = match waiter {
             Waiter::Session(session, slot) => vec![(session, slot)],
             Waiter::Marks(waiters) => waiters,
+            Waiter::Expiry => self.expire_waiter(None),
         };
         for (session, slot) in waiters {
             self.answer(session, slot, Err(why.clone()), Proof::None);
@@ -152,12 +166,18 @@ impl Replica {
                     self.effect(effect);
                 }
                 for checkpoint in checkpoints {
+                    let mark = Mark { index: checkpoint.index, digest: checkpoint.digest };
+                    self.keeper.checkpoint(mark, self.now);
                     let verdict = self.view.checkpoint(checkpoint);
                     ensure!(SameState, verdict == Verdict::Agrees, "{} finds {verdict:?}", self.me);
                 }
                 self.step(Input::Applied(until));
             }
             StateNews::Damaged => unreachable!("no state is damaged here: e2e has that"),
+            StateNews::Synced(index) => {
+                self.keeper.synced(index);
+                self.step(Input::StateDurable(index));
+            }
             StateNews::Answer(number, answer, applied) => {
                 if let Some(asked) = self.requests.answered(number) {
                     self.answered(asked, answer, applied);
@@ -175,6 +195,7 @@ impl Replica {
                     None => Vec::new(),
                     Some(Waiter::Session(session, slot)) => vec![(session, slot)],
                     Some(Waiter::Marks(waiters)) => waiters,
+                    Some(Waiter::Expiry) => self.expire_waiter(Some(&outcome)),
                 };
                 for (session, slot) in waiters {
                     self.answer(session, slot, Ok(Done::Outcome(outcome.clone())), Proof::Write(origin));

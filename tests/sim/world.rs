@@ -4,17 +4,19 @@
 //! one does not happen. A paused process finds what came meanwhile, in order, when it goes on.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use plainsong::actors::messages::{News, SessionId};
 use plainsong::consensus::{ReplicaId, Run};
+use plainsong::machine::MapMachine;
 
 use super::checkers::{Judge, ensure};
 use super::clients::Client;
 use super::hosts::Host;
 use super::net::{Net, Wire};
+use super::people::{Happens, Person, people};
 use super::replica::{Mail, Proof};
 use super::style::Style;
 use super::trace::Trace;
@@ -36,6 +38,7 @@ pub enum Event {
     Post { host: usize, life: u64, mail: Box<Mail> },
     LogDone { host: usize, life: u64 },
     StateDone { host: usize, life: u64 },
+    CopyMade { host: usize, life: u64 },
     Tick { host: usize, life: u64 },
     Sweep { host: usize, life: u64 },
     Timer { host: usize, life: u64 },
@@ -48,6 +51,7 @@ pub enum Event {
     Start { host: usize, down: u64 },
     Kill { host: usize, life: u64 },
     Client(usize),
+    Person { person: usize, session: SessionId, what: Box<Happens> },
     Hear { client: usize, session: SessionId, news: Box<(News, Proof)> },
     Cut { client: usize, session: SessionId },
     Fault,
@@ -93,9 +97,12 @@ pub struct World {
     pub slow_net_until: Time,
     pub lossy_pulses_until: Time,
     pub clients: Vec<Client>,
+    pub people: Vec<Person>,
     pub sessions: u64,
     pub witnesses: u64,
     pub judge: Judge,
+    /// Every copy of a state that was ever made: its name stands for its bytes.
+    pub copies: BTreeMap<u64, MapMachine>,
     pub calm: bool,
     pub clients_on: bool,
     pub trace: Trace,
@@ -114,15 +121,17 @@ impl World {
             seq: 0,
             events: BinaryHeap::new(),
             happened: 0,
-            hosts: (0..style.hosts).map(|host| Host::new(host, &mut rng)).collect(),
+            hosts: (0..style.hosts).map(|host| Host::new(host, &style, &mut rng)).collect(),
             net: Net::new(style.hosts),
             blocked: vec![vec![0; style.hosts]; style.hosts],
             slow_net_until: 0,
             lossy_pulses_until: 0,
             clients: (0..style.clients).map(Client::new).collect(),
+            people: people(),
             sessions: 0,
             witnesses: 0,
             judge,
+            copies: BTreeMap::new(),
             calm: false,
             clients_on: true,
             trace,
@@ -143,6 +152,9 @@ impl World {
         }
         for client in 0..style.clients {
             self.after(0, Event::Client(client));
+        }
+        for person in 0..self.people.len() {
+            self.after(0, Event::Person { person, session: SessionId(0), what: Box::new(Happens::Acts) });
         }
         self.after(500 * MS, Event::Fault);
         self.after(WATCH, Event::Watch);
@@ -190,6 +202,7 @@ impl World {
             | Event::Post { host, .. }
             | Event::LogDone { host, .. }
             | Event::StateDone { host, .. }
+            | Event::CopyMade { host, .. }
             | Event::Tick { host, .. }
             | Event::Sweep { host, .. }
             | Event::Timer { host, .. }
@@ -198,6 +211,10 @@ impl World {
             | Event::Up { host, .. }
             | Event::Lost { host, .. } => (*host, 0),
             Event::Deliver { to, wire, .. } => (*to, self.blocked[wire.peer_of(*to)][*to]),
+            Event::Person { person, session, what } => match self.person_waits_for(*person, *session, what) {
+                Some(host) => (host, 0),
+                None => return None,
+            },
             Event::BreakIfBlocked { .. }
             | Event::Start { .. }
             | Event::Kill { .. }
@@ -217,6 +234,7 @@ impl World {
             Event::Post { host, life, mail } => self.post(host, life, *mail),
             Event::LogDone { host, life } => self.log_done(host, life),
             Event::StateDone { host, life } => self.state_done(host, life),
+            Event::CopyMade { host, life } => self.copy_made(host, life),
             Event::Tick { host, life } => self.tick(host, life),
             Event::Sweep { host, life } => self.sweep(host, life),
             Event::Timer { host, life } => self.timer(host, life),
@@ -242,6 +260,7 @@ impl World {
                 }
             }
             Event::Client(client) => self.client_acts(client),
+            Event::Person { person, session, what } => self.person(person, session, *what),
             Event::Hear { client, session, news } => self.client_hears(client, session, *news),
             Event::Cut { client, session } => self.client_cut(client, session),
             Event::Fault => self.fault(),

@@ -31,6 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str], &str)] = &[
     ("drill", &[], "a drill must not share a mistake with what it examines"),
     ("config", &[], "the config is read by server and client alike, and so knows neither"),
     ("logging", &[], "logging is set up before anything else is there"),
+    ("descriptors", &[], "what the system allows concerns the process, not the chat"),
     ("memory", &[], "the allocator's settings concern the process, not the chat"),
     ("mode", &["consensus", "views"], "either core, by the one contract that both speak"),
     ("panics", &[], "the panic hook is set up before anything else is there"),
@@ -42,7 +43,10 @@ const MAY_IMPORT: &[(&str, &[&str], &str)] = &[
 
 /// Where waiting for a time, and not for an event, is right; and why.
 const MAY_SLEEP: &[(&str, &str)] = &[
+    ("examples/measure/proc.rs", "a time in which nothing happens is what is measured"),
     ("src/actors/acceptor.rs", "out of descriptors, there is no event for a free one"),
+    ("src/actors/courier.rs", "a full disk tells nobody when it has room again"),
+    ("src/actors/joining.rs", "who is let in is told to nobody who is not linked: it asks again"),
     ("src/actors/kernel.rs", "the kernel tells nobody when a peer has acknowledged bytes"),
     ("src/actors/listener.rs", "out of descriptors, there is no event for a free one"),
     ("src/actors/peer.rs", "the time between two dials is the point of a back-off"),

@@ -166,7 +166,10 @@ impl World {
         let run = Run { boot: recovered.boot, nonce: self.rng.u32(1..) };
         self.note(|| format!("{} starts as {run:?}, log {}, {:?}", recovered.me, recovered.last, recovered.views));
         let ids = (0..self.size()).map(id).collect();
-        let node = Node::new(&recovered, Settings { run, ids, book: 7, joins: false, fresh_cluster: ClusterId(9) });
+        let node = Node::new(
+            &recovered,
+            Settings { run, ids, addresses: Vec::new(), book: 7, joins: false, fresh_cluster: ClusterId(9) },
+        );
         let role = node.standing().role;
         self.hosts[at].process = Some(Process {
             node,
@@ -334,6 +337,12 @@ impl World {
                 }
             }
             Duty::RefuseRestored(member, run) => panic!("{member} in {run:?} is taken for an old copy of its disk"),
+            Duty::MakeSnapshot(_)
+            | Duty::Fetch(..)
+            | Duty::Install(_)
+            | Duty::ChangeAnswered(..)
+            | Duty::Dismissed
+            | Duty::RefuseRemoved(..) => panic!("not of this mode: {duty:?}"),
             Duty::Founded(_) | Duty::Voters(_) | Duty::HeardLeader | Duty::Standing(_) | Duty::StandSoon => {}
         }
     }

@@ -53,6 +53,7 @@ fn printed_like_the_protocol_and_read_back() {
         ("bob#12|@k|9|77|", ack(Some("k"), 77, &[])),
         ("|mark|12:70-74,77-77;31:5-5", Command::Mark { marks }),
         ("|mark|", Command::Mark { marks: Vec::new() }),
+        ("|expire", Command::Expire),
         ("|mark|12:", Command::Mark { marks: vec![(AccountId(12), Vec::new())] }),
     ] {
         assert_eq!(command.to_string(), printed);
@@ -76,6 +77,8 @@ fn what_is_no_command() {
         ("bob#12|", BadCommand::Op),
         ("bob#12|1|bob", BadCommand::Op),
         ("bob#12|mark|12:1-1", BadCommand::Op),
+        ("bob#12|expire", BadCommand::Op),
+        ("|expire|1", BadCommand::Op),
         ("bob#12|4|", BadCommand::Op),
         ("bob#12|@k|4", BadCommand::Op),
         ("|8|77", BadCommand::Op),

@@ -250,6 +250,7 @@ fn every_outcome_has_its_final_line() {
         ("bob#2|4", Some("ok|delete|bob")),
         ("bob#2|4", Some("err|NO_SUCH_USER|there is no account of this name")),
         ("|mark|1:1-1", None),
+        ("|expire", None),
     ] {
         let command = Command::parse(line).expect("a command");
         let outcome = world.apply(true, &command);
@@ -267,6 +268,7 @@ fn any_line() -> impl Strategy<Value = String> {
         3 => "(ann|bob|cyd)#[1-9]\\|(@[xy]\\|)?8\\|[1-9],[1-3][0-9]",
         3 => "(ann|bob|cyd)#[1-9]\\|(@[xy]\\|)?8\\|[1-9][0-9]?",
         1 => "(ann|bob|cyd)#[1-9]\\|13\\|[$][xy]",
+        1 => "\\|expire",
         2 => "\\|mark\\|[1-9]:[1-9]-[1-4][0-9];[1-9]:[1-9]-[1-9]",
     ]
 }
@@ -302,9 +304,8 @@ proptest! {
                 Outcome::Refused(_) => false,
                 Outcome::Created(id) => id.0 == world.index,
                 Outcome::Sent { id, .. } => id.0 == world.index,
-                Outcome::Deleted | Outcome::Erased(_) | Outcome::PasswordSet | Outcome::Acked(_) | Outcome::Marked => {
-                    true
-                }
+                Outcome::Deleted | Outcome::Erased(_) | Outcome::PasswordSet | Outcome::Acked(_) => true,
+                Outcome::Marked | Outcome::Expired { .. } => true,
             };
             if !made {
                 prop_assert_eq!(&world.state, &before, "{}", line);

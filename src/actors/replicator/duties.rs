@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::actors::courier::CourierJob;
 use crate::actors::internal::{Ending, ToElection, ToHeartbeat};
 use crate::actors::messages::{Done, Entered, News};
 use crate::actors::store::{LogJob, Own, StateJob, StateNews};
-use crate::consensus::{Duty, Frame, Index, Input, ReplicaId, Standing};
+use crate::consensus::{Duty, Entry, Frame, Index, Input, Mark, ReplicaId, Standing};
 use crate::machine::audit::Verdict;
 use crate::wire::PeerLine;
 use chat::{Answer, MessageId};
@@ -29,10 +30,13 @@ impl Replicator {
                 Duty::Load(reader, from, to) => self.to_log(LogJob::Load(reader, from, to)),
                 Duty::Apply(entries) => {
                     self.handed = entries.last().map_or(self.handed, |entry| entry.index);
-                    self.to_state(StateJob::Apply(entries));
+                    self.apply(entries);
                 }
                 Duty::Send(to, frame) => self.say(to, PeerLine::Frame(frame)),
                 Duty::Pulse(to, frame) => self.pulse(to, frame),
+                Duty::MakeSnapshot(at_least) => self.tell_courier(CourierJob::Make(at_least)),
+                Duty::Fetch(from, snapshot) => self.tell_courier(CourierJob::Fetch(from, snapshot)),
+                Duty::Install(snapshot) => self.install(snapshot),
                 Duty::ReadReady(number, index) => self.requests.confirm(number, index),
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),
@@ -48,6 +52,13 @@ impl Replicator {
                         log::info!("voters: {}", voters.join(", "));
                     }
                     self.view.voters(&membership.voters);
+                    self.publish_book();
+                }
+                Duty::ChangeAnswered(number, verdict) => self.change_answered(number, verdict),
+                Duty::Dismissed => self.dismissed(),
+                Duty::RefuseRemoved(member, run) => {
+                    log::warn!("replica {member} was removed from the cluster: it is told so");
+                    self.say(member.id, PeerLine::Removed(member, run));
                 }
                 Duty::RefuseRestored(member, run) => {
                     log::warn!("replica {member} shows an old copy of its disk: it is told to start anew as blank");
@@ -63,8 +74,21 @@ impl Replicator {
         }
     }
 
-    fn to_state(&self, job: StateJob) {
+    /// At once, if that is quick and in order: the state's thread has told of all that it was sent.
+    fn apply(&mut self, entries: Vec<Entry>) {
+        let at_once = match &self.outlets {
+            Some(outlets) if self.state_owes == 0 => outlets.state.apply_at_once(&entries),
+            _ => None,
+        };
+        match at_once {
+            Some(news) => self.applied_at_once.push(news),
+            None => self.hand_to_state(StateJob::Apply(entries)),
+        }
+    }
+
+    pub(super) fn hand_to_state(&mut self, job: StateJob) {
         if let Some(outlets) = &self.outlets {
+            self.state_owes += 1;
             outlets.state.send(job).expect("the state's thread lives as long as its queue");
         }
     }
@@ -126,7 +150,7 @@ impl Replicator {
 
     pub(super) fn query(&mut self, asked: Asked, query: chat::Query) {
         let number = self.requests.query(asked);
-        self.to_state(StateJob::Query(number, query));
+        self.hand_to_state(StateJob::Query(number, query));
     }
 
     // --- what the state says -----------------------------------------------------------------------------------
@@ -144,11 +168,17 @@ impl Replicator {
                     }
                 }
                 for checkpoint in checkpoints {
+                    let mark = Mark { index: checkpoint.index, digest: checkpoint.digest };
+                    self.keeper.checkpoint(mark, Instant::now());
                     let verdict = self.view.checkpoint(checkpoint);
                     self.judge_state(verdict);
                 }
                 self.step(Input::Applied(until));
                 self.tell_of_rebuild(until);
+            }
+            StateNews::Synced(index) => {
+                self.keeper.synced(index);
+                self.step(Input::StateDurable(index));
             }
             StateNews::Damaged => self.end(Ending::StateDamaged),
             StateNews::Answer(number, answer, applied) => {
@@ -179,6 +209,7 @@ impl Replicator {
                     Some(Waiter::Session(session, slot)) => {
                         self.hub.answer_write(session, slot, Ok(Done::Outcome(outcome)));
                     }
+                    Some(Waiter::Expiry) => self.expiry.ended(Instant::now(), Some(&outcome)),
                     Some(Waiter::Marks(waiters)) => {
                         for (session, slot) in waiters {
                             self.hub.answer(session, slot, Ok(Done::Outcome(outcome.clone())));

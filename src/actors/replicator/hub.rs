@@ -5,7 +5,7 @@
 //! most: one write to its socket instead of two, and writes to sockets are most of what a message costs. A connection
 //! that only listens is shown everything at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use actix::Recipient;
@@ -23,10 +23,10 @@ pub struct Hub {
     by_account: HashMap<AccountId, Vec<SessionId>>,
     /// Sessions with news that go out at the end of this turn.
     stirred: Vec<SessionId>,
-    /// Sessions with pushes that are held, and some whose pushes have gone out meanwhile.
-    held: Vec<SessionId>,
-    /// Since when the oldest of them are.
-    held_since: Option<Instant>,
+    /// Sessions with pushes that are held since this turn.
+    newly_held: Vec<SessionId>,
+    /// Those of earlier turns, each with the time of its turn, and some whose pushes have gone out meanwhile.
+    held: VecDeque<(Instant, SessionId)>,
 }
 
 struct Entry {
@@ -36,6 +36,8 @@ struct Entry {
     /// Writes that are not answered.
     writes: usize,
     place: Place,
+    /// Since when its pushes are held, or were.
+    held_at: Option<Instant>,
 }
 
 /// Where a session with news stands.
@@ -50,7 +52,7 @@ enum Place {
 impl Hub {
     /// A connection.
     pub fn open(&mut self, session: SessionId, to: Recipient<SessionNews>) {
-        let entry = Entry { to, speaks_for: None, news: Vec::new(), writes: 0, place: Place::Nowhere };
+        let entry = Entry { to, speaks_for: None, news: Vec::new(), writes: 0, place: Place::Nowhere, held_at: None };
         self.sessions.insert(session, entry);
     }
 
@@ -101,7 +103,7 @@ impl Hub {
         match entry.place {
             Place::Nowhere if waits => {
                 entry.place = Place::Held;
-                self.held.push(session);
+                self.newly_held.push(session);
             }
             Place::Nowhere | Place::Held if !waits => {
                 entry.place = Place::Stirred;
@@ -168,18 +170,22 @@ impl Hub {
                 entry.send();
             }
         }
-        if self.held.is_empty() {
-            return None;
-        }
-        let until = *self.held_since.get_or_insert(now) + HELD_MAX;
-        if now < until {
-            return Some(until);
-        }
-        self.held_since = None;
-        for session in self.held.drain(..) {
+        for session in self.newly_held.drain(..) {
             if let Some(entry) = self.sessions.get_mut(&session).filter(|entry| entry.place == Place::Held) {
+                entry.held_at = Some(now);
+                self.held.push_back((now, session));
+            }
+        }
+        // Each for its own time: were all to go with the oldest, most would go before the answer that they wait for.
+        while let Some(&(at, session)) = self.held.front() {
+            let is_held = |entry: &&mut Entry| entry.place == Place::Held && entry.held_at == Some(at);
+            if let Some(entry) = self.sessions.get_mut(&session).filter(is_held) {
+                if now < at + HELD_MAX {
+                    return Some(at + HELD_MAX);
+                }
                 entry.send();
             }
+            self.held.pop_front();
         }
         None
     }
@@ -257,8 +263,11 @@ mod tests {
 
         hub.await_write(SESSION);
         push(&mut hub, 4);
-        assert_eq!(hub.flush(start + HELD_MAX / 2), Some(start + HELD_MAX), "from the oldest that was held on");
-        assert_eq!(hub.flush(start + HELD_MAX), None);
+        let later = start + HELD_MAX / 2;
+        assert_eq!(hub.flush(later), Some(later + HELD_MAX), "from its own push on");
+        assert_eq!(hub.flush(start + HELD_MAX), Some(later + HELD_MAX));
+        assert!(heard(&listener).await.is_empty());
+        assert_eq!(hub.flush(later + HELD_MAX), None);
         assert_eq!(heard(&listener).await, [1], "long enough");
     }
 
@@ -269,7 +278,7 @@ mod tests {
         hub.await_write(SESSION);
         push(&mut hub, 1);
         hub.flush(start);
-        hub.tell(SESSION, News::Drain);
+        hub.tell(SESSION, News::Drain(chat::ByeCode::Draining));
         hub.flush(start);
         assert_eq!(heard(&listener).await, [2]);
         assert_eq!(hub.flush(start + HELD_MAX), None);

@@ -7,34 +7,50 @@
 //!
 //! No handler waits for anything.
 
+pub mod admin;
+mod book;
+pub mod clocks;
+mod copies;
 mod duties;
+pub mod expiry;
 pub mod hub;
+pub mod keeper;
 pub mod presence;
 pub mod requests;
 mod sessions;
+mod stamps;
 pub mod storing;
+mod sweep;
 pub mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
+use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 use bytes::{Bytes, BytesMut};
 use chat::{AccountId, IdRange};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use super::courier::CourierJob;
+use super::directory::{Book, Doom};
 use super::internal::{
     Ending, FromElection, FromHeartbeat, FromLog, FromPeer, FromState, Shared, Stop, ToElection, ToHeartbeat, ToPeer,
 };
-use super::messages::{News, SessionId, Slot};
-use super::store::{LogJob, StateJob};
-use crate::consensus::{Boot, Frame, Input, Member, Origin, ReplicaId, Role, Run, Term};
+use super::messages::{SessionId, Slot};
+use super::peer::Peers;
+use super::store::{LogJob, StateAccess, StateNews};
+use crate::consensus::{Boot, Frame, Input, Member, Origin, ReplicaId, Role, Run, Snapshot, Term};
 use crate::machine;
 use crate::mode::Core;
+use crate::wire::admin::Places;
 use crate::wire::{PeerLine, Presence};
+use admin::Admin;
+use clocks::Clocks;
+use expiry::Expiry;
 use hub::Hub;
+use keeper::{Keep, Keeper};
 use presence::Online;
 use requests::Requests;
 use storing::Storing;
@@ -58,10 +74,6 @@ const MARK_ACCOUNT_BYTES: usize = ";9223372036854775807:".len();
 const MARK_RANGE_BYTES: usize = ",9223372036854775807-9223372036854775807".len();
 /// Election is told at most once in this time that a leader was heard of.
 const HEARD_INTERVAL: Duration = Duration::from_millis(10);
-/// A stopping leader waits so long for another to take over.
-const HAND_OVER_MAX: Duration = Duration::from_millis(1_500);
-/// A stopping replica waits so long for its sessions to end.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What a replicator is made with.
 pub struct ReplicatorSettings {
@@ -75,8 +87,16 @@ pub struct ReplicatorSettings {
     pub election_timeout_max: Duration,
     /// What is stamped on entries while this replica leads.
     pub quota: chat::Quota,
-    /// Where clients reach each replica.
-    pub addresses: BTreeMap<ReplicaId, String>,
+    /// How much of the log is kept.
+    pub keep: Keep,
+    /// Where everybody is by the config, or by the member that a joining replica asked.
+    pub given: Places,
+    /// Started with `--join`.
+    pub joins: bool,
+    /// Tells everybody where everybody is.
+    pub book: watch::Sender<Book>,
+    /// Told when this replica was removed.
+    pub doom: Doom,
     /// What other actors may look at.
     pub shared: Arc<Shared>,
 }
@@ -86,9 +106,11 @@ pub struct Outlets {
     /// The log's thread.
     pub log: std::sync::mpsc::Sender<LogJob>,
     /// The state's thread.
-    pub state: std::sync::mpsc::Sender<StateJob>,
+    pub state: StateAccess,
+    /// The courier's thread.
+    pub courier: std::sync::mpsc::Sender<CourierJob>,
     /// One link a replica.
-    pub peers: BTreeMap<ReplicaId, Recipient<ToPeer>>,
+    pub peers: Peers,
     /// The pulse links.
     pub heartbeat: Recipient<ToHeartbeat>,
     /// The timers.
@@ -106,6 +128,8 @@ pub struct Replicator {
     hub: Hub,
     online: Online,
     view: View,
+    clocks: Clocks,
+    admin: Admin,
     outlets: Option<Outlets>,
     /// Lines of this turn for each peer, in order.
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
@@ -116,14 +140,21 @@ pub struct Replicator {
     marks_bytes: usize,
     marks_wait: Vec<(SessionId, Slot)>,
     marks_since: Option<Instant>,
+    expiry: Expiry,
     /// Batches on their way to the disk, and since when.
     storing: Storing,
     /// The last entry handed to the state.
     handed: crate::consensus::Index,
+    /// Jobs of the state's thread whose news have not come.
+    state_owes: usize,
+    /// What was applied at once, to be heard after the duties.
+    applied_at_once: Vec<StateNews>,
     sent_to: Option<(Term, ReplicaId)>,
     heard_leader: bool,
     told_heard: Option<Instant>,
     told_no_quorum: bool,
+    /// How many incarnations the book says are removed, by what is committed: they only grow in number.
+    told_removed: usize,
     told_rebuild: Instant,
     turn_is_due: bool,
     /// When news that are held must go out.
@@ -131,6 +162,12 @@ pub struct Replicator {
     flush_is_armed: bool,
     inputs: usize,
     stopping: Option<Stopping>,
+    keeper: Keeper,
+    /// What this replica stops for, to start anew from it.
+    install: Option<Snapshot>,
+    /// When the courier was last told something.
+    served: Instant,
+    behind: BTreeMap<ReplicaId, copies::Behind>,
     /// For whose deaths Heartbeat was asked to look.
     watched: Vec<(Member, Run)>,
 }
@@ -148,15 +185,21 @@ impl Replicator {
     /// A replicator around a node. Its outlets come with [`Connect`]: actors that point at each other are made first.
     pub fn new(settings: ReplicatorSettings, node: Core) -> Self {
         let me = settings.me.id;
-        let view = View::new(me, settings.addresses.clone(), Instant::now()).with_mode(node.mode());
+        let book = book::now(&node, &settings);
+        let view = View::new(me, book::for_clients(&book), Instant::now()).with_mode(node.mode());
+        settings.book.send_replace(book);
         Self {
+            admin: Admin::default(),
             handed: node.applied(),
+            state_owes: 0,
+            applied_at_once: Vec::new(),
             node,
             origin: Origin::default(),
             requests: Requests::new(),
             hub: Hub::default(),
             online: Online::default(),
             view,
+            clocks: Clocks::new(Instant::now()),
             outlets: None,
             to_peers: BTreeMap::new(),
             pulses: Vec::new(),
@@ -164,11 +207,13 @@ impl Replicator {
             marks_bytes: 0,
             marks_wait: Vec::new(),
             marks_since: None,
+            expiry: Expiry::new(expiry::PAUSE),
             storing: Storing::default(),
             sent_to: None,
             heard_leader: false,
             told_heard: None,
             told_no_quorum: false,
+            told_removed: 0,
             told_rebuild: Instant::now(),
             turn_is_due: false,
             flush_at: None,
@@ -176,13 +221,12 @@ impl Replicator {
             inputs: 0,
             stopping: None,
             watched: Vec::new(),
+            keeper: Keeper::new(settings.keep),
+            install: None,
+            served: Instant::now(),
+            behind: BTreeMap::new(),
             settings,
         }
-    }
-
-    fn step(&mut self, input: Input) {
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        self.node.step(u64::try_from(clock).unwrap_or(u64::MAX), input);
     }
 
     /// Asks for a turn: after the whole mailbox, or now, if much has come already.
@@ -216,11 +260,15 @@ impl Replicator {
         loop {
             self.send_writes();
             self.ask_reads();
+            self.ask_changes();
             let duties = self.node.duties();
             if duties.is_empty() {
                 break;
             }
             self.carry_out(duties);
+            for news in std::mem::take(&mut self.applied_at_once) {
+                self.state_says(news);
+            }
         }
         self.query_state();
         self.tell_election();
@@ -237,6 +285,7 @@ impl Replicator {
             self.sent_to = Some((term, leader));
             self.origin.send_again();
             self.requests.ask_again();
+            self.admin.ask_again(Instant::now());
         }
         while self.origin.bytes() < ORIGIN_BYTES_MAX {
             let n = self.origin.next();
@@ -269,7 +318,7 @@ impl Replicator {
         let bytes = payloads.iter().map(|payload| payload.len() + quota.text_bytes()).sum();
         // One block for all of them: they are stored, sent, applied and forgotten together.
         let mut block = BytesMut::with_capacity(bytes);
-        let online = |name: &str| self.online.is_online(name);
+        let online = |name: &str| self.online.is_online(name, |id| self.view.is_silent(id));
         let stamped = payloads
             .into_iter()
             .map(|payload| {
@@ -296,8 +345,8 @@ impl Replicator {
 
     fn tell_presence(&mut self, news: Option<Presence>) {
         let Some(news) = news else { return };
-        let peers: Vec<_> = self.settings.addresses.keys().copied().filter(|id| *id != self.settings.me.id).collect();
-        for id in peers {
+        // Whoever is not linked is told everything when it is.
+        for id in self.view.linked() {
             self.say(id, PeerLine::Presence(news.clone()));
         }
     }
@@ -314,10 +363,19 @@ impl Replicator {
                     }
                 }
                 PeerLine::Frame(frame) => self.step(Input::Frame(from, frame)),
+                PeerLine::Fetch(fetch) => self.tell_courier(CourierJob::Read(from.id, fetch)),
+                PeerLine::Chunk(chunk) => self.tell_courier(CourierJob::Write(from.id, chunk)),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
                 PeerLine::News(news) => {
                     for verdict in self.view.news(news) {
                         self.judge_state(verdict);
+                    }
+                }
+                PeerLine::Clock(theirs) => self.clocks.heard(from.id, theirs, Instant::now()),
+                PeerLine::Removed(member, run) => {
+                    let me = self.node.introduction();
+                    if (member, run) == (me.member, me.run) {
+                        self.settings.doom.speak(Ending::Removed);
                     }
                 }
                 PeerLine::Restored(member, run) => {
@@ -335,11 +393,10 @@ impl Replicator {
             self.node.introduction();
         self.settings.shared.term.store(self.node.standing().term.0, Ordering::Relaxed);
         self.settings.shared.commit.store(self.node.commit().0, Ordering::Relaxed);
+        self.tell_who_is_gone();
         if let Some(outlets) = &self.outlets {
             for (id, lines) in std::mem::take(&mut self.to_peers) {
-                if let Some(peer) = outlets.peers.get(&id) {
-                    peer.do_send(ToPeer(lines));
-                }
+                outlets.peers.of(id).do_send(ToPeer(lines));
             }
             if !self.pulses.is_empty() {
                 outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
@@ -368,60 +425,6 @@ impl Replicator {
             if let Some(outlets) = &self.outlets {
                 outlets.election.do_send(ToElection::Heard);
             }
-        }
-    }
-
-    // --- time ------------------------------------------------------------------------------------------------
-
-    fn sweep(&mut self, ctx: &mut Context<Self>) {
-        let now = Instant::now();
-        self.refuse_expired(now);
-        self.tell_of_quorum(now);
-        self.go_on_stopping(now, ctx);
-        self.stir(ctx);
-        ctx.run_later(SWEEP_INTERVAL, Self::sweep);
-    }
-
-    /// A disk that has not answered for longer than an election takes: somebody else should lead.
-    fn watch_disk(&mut self) {
-        let hangs = self.storing.hangs(Instant::now(), self.settings.election_timeout_max);
-        if hangs && self.node.standing().role == Role::Leader {
-            log::warn!(
-                "the disk has not answered for {:?}: handing leadership over",
-                self.settings.election_timeout_max
-            );
-            self.step(Input::Gray);
-        }
-    }
-
-    // --- stopping --------------------------------------------------------------------------------------------
-
-    fn go_on_stopping(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        match self.stopping {
-            None => {}
-            Some(Stopping::HandingOver(since)) => {
-                let leads = self.node.standing().role == Role::Leader;
-                let waits = leads && !self.view.is_alone() && now.duration_since(since) < HAND_OVER_MAX;
-                if !waits {
-                    self.hub.tell_all(&News::Drain);
-                    self.stopping = Some(Stopping::Draining(now));
-                }
-            }
-            Some(Stopping::Draining(since)) => {
-                let idle = self.hub.is_empty() && !self.node.is_storing();
-                if idle || now.duration_since(since) >= DRAIN_MAX {
-                    self.end(Ending::Stopped);
-                    ctx.stop();
-                }
-            }
-        }
-    }
-
-    /// Serving ends: the stores' queues end with their senders.
-    fn end(&mut self, ending: Ending) {
-        if let Some(outlets) = self.outlets.take() {
-            // The start-up code is gone only if the process is.
-            let _ = outlets.ending.send(ending);
         }
     }
 }
@@ -474,6 +477,7 @@ impl Handler<FromPeer> for Replicator {
                 self.view.link_up(id, now);
                 // What was meant for an earlier link is void, and a link begins with who is online.
                 self.to_peers.remove(&id);
+                self.say(id, PeerLine::Clock(stamps::wall_clock()));
                 for news in self.online.all_here() {
                     self.say(id, PeerLine::Presence(news));
                 }
@@ -485,6 +489,7 @@ impl Handler<FromPeer> for Replicator {
             FromPeer::Down(id) => {
                 self.view.link_down(id, now);
                 self.online.lost(id);
+                self.clocks.lost(id);
                 self.to_peers.remove(&id);
                 self.step(Input::LinkDown(id));
             }
@@ -547,6 +552,8 @@ impl Handler<FromState> for Replicator {
     type Result = ();
 
     fn handle(&mut self, news: FromState, ctx: &mut Self::Context) {
+        // What says that the state is damaged is no job's.
+        self.state_owes = self.state_owes.saturating_sub(news.0.len());
         for one in news.0 {
             self.state_says(one);
         }
@@ -558,6 +565,8 @@ impl Handler<Stop> for Replicator {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        // Whoever wants it stopped does not want it to start anew.
+        self.install = None;
         if self.stopping.is_none() {
             self.stopping = Some(Stopping::HandingOver(Instant::now()));
             self.step(Input::HandOver);

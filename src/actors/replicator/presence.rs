@@ -3,6 +3,9 @@
 //! Each replica tells all others who has live sessions at it: the whole list when a link comes up, then every change, on
 //! the same ordered link as everything else. So whoever asks the leader something after a login knows that the leader has
 //! heard of the login first. What a replica said is void when its link ends.
+//!
+//! A process that hangs keeps its links. What a *silent* replica said does not count as long as it is silent, and counts
+//! again when it goes on: it says it only once. Who is silent is not for this module to know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -62,19 +65,20 @@ impl Online {
         self.elsewhere.remove(&id);
     }
 
-    /// Names with a live session anywhere, greater than `after`, in ascending order, at most `limit`.
-    pub fn names(&self, after: Option<&Name>, limit: usize) -> Vec<Name> {
+    /// Names with a live session anywhere but at silent replicas, greater than `after`, in ascending order, at most `limit`.
+    pub fn names(&self, after: Option<&Name>, limit: usize, is_silent: impl Fn(ReplicaId) -> bool) -> Vec<Name> {
         let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let mut names: BTreeSet<&Name> = self.here.range::<Name, _>(range).map(|(name, _)| name).take(limit).collect();
-        for there in self.elsewhere.values() {
+        for (_, there) in self.elsewhere.iter().filter(|(id, _)| !is_silent(**id)) {
             names.extend(there.range::<Name, _>(range).take(limit));
         }
         names.into_iter().take(limit).cloned().collect()
     }
 
-    /// Whether the (folded) name has a live session anywhere.
-    pub fn is_online(&self, name: &str) -> bool {
-        self.here.contains_key(name) || self.elsewhere.values().any(|there| there.contains(name))
+    /// Whether the (folded) name has a live session anywhere but at silent replicas.
+    pub fn is_online(&self, name: &str, is_silent: impl Fn(ReplicaId) -> bool) -> bool {
+        let is_there = |(id, there): (&ReplicaId, &BTreeSet<Name>)| there.contains(name) && !is_silent(*id);
+        self.here.contains_key(name) || self.elsewhere.iter().any(is_there)
     }
 }
 
@@ -86,15 +90,32 @@ mod tests {
         Name::fold(text).expect("a good name")
     }
 
+    fn is_online(online: &Online, name: &str) -> bool {
+        online.is_online(name, |_| false)
+    }
+
+    #[test]
+    fn what_a_silent_replica_said_does_not_count_until_it_goes_on() {
+        let mut online = Online::default();
+        online.enter(&name("ann"));
+        for id in [2, 3] {
+            online.heard(ReplicaId(id), Presence { online: vec![name("bob"), name("ann")], ..Presence::default() });
+        }
+        assert!(online.is_online("bob", |id| id == ReplicaId(2)), "at 3");
+        assert!(!online.is_online("bob", |_| true) && online.is_online("ann", |_| true), "ann is here");
+        assert_eq!(online.names(None, 9, |_| true), [name("ann")]);
+        assert!(is_online(&online, "bob"), "nothing is forgotten");
+    }
+
     #[test]
     fn only_the_first_login_and_the_last_logout_are_news() {
         let mut online = Online::default();
         assert!(online.enter(&name("bob")).is_some());
         assert!(online.enter(&name("bob")).is_none());
         assert!(online.leave(&name("bob")).is_none());
-        assert!(online.is_online("bob"));
+        assert!(is_online(&online, "bob"));
         assert_eq!(online.leave(&name("bob")).map(|p| p.offline), Some(vec![name("bob")]));
-        assert!(!online.is_online("bob"));
+        assert!(!is_online(&online, "bob"));
         assert!(online.leave(&name("bob")).is_none());
     }
 
@@ -107,7 +128,7 @@ mod tests {
         online.heard(ReplicaId(2), Presence { online: vec![name("c"), name("a")], ..Presence::default() });
         online.heard(ReplicaId(3), Presence { online: vec![name("b"), name("e")], ..Presence::default() });
         let names = |after: Option<&str>, limit| {
-            let found = online.names(after.map(name).as_ref(), limit);
+            let found = online.names(after.map(name).as_ref(), limit, |_| false);
             found.iter().map(Name::as_str).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(names(None, 9), "a b c d e");
@@ -122,11 +143,11 @@ mod tests {
         let mut online = Online::default();
         online.heard(ReplicaId(2), Presence { online: vec![name("bob"), name("eve")], ..Presence::default() });
         online.heard(ReplicaId(2), Presence { offline: vec![name("eve")], ..Presence::default() });
-        assert!(online.is_online("bob") && !online.is_online("eve"));
+        assert!(is_online(&online, "bob") && !is_online(&online, "eve"));
         online.heard(ReplicaId(2), Presence { full: true, ..Presence::default() });
-        assert!(!online.is_online("bob"));
+        assert!(!is_online(&online, "bob"));
         online.heard(ReplicaId(3), Presence { online: vec![name("bob")], ..Presence::default() });
         online.lost(ReplicaId(3));
-        assert!(!online.is_online("bob"));
+        assert!(!is_online(&online, "bob"));
     }
 }

@@ -22,6 +22,8 @@ pub enum Waiter {
     Session(SessionId, Slot),
     /// Marks that were gathered into one command.
     Marks(Vec<(SessionId, Slot)>),
+    /// Nobody but the clock of the retention.
+    Expiry,
 }
 
 /// A write for which there was no leader yet.

@@ -12,6 +12,7 @@ use super::{MARK_ACCOUNT_BYTES, MARK_GATHER, MARK_RANGE_BYTES, MARKS_BYTES_MAX, 
 use crate::actors::messages::{
     Ask, Done, News, RetryLater, SessionClosed, SessionId, SessionOpened, Slot, Submit, What,
 };
+use crate::consensus::Role;
 
 /// Room for a printed command, so that most are printed without growing.
 const COMMAND_BYTES_USUAL: usize = 256;
@@ -22,7 +23,7 @@ impl Handler<SessionOpened> for Replicator {
     fn handle(&mut self, opened: SessionOpened, ctx: &mut Self::Context) {
         self.hub.open(opened.session, opened.to);
         if self.stopping.is_some() {
-            self.hub.tell(opened.session, News::Drain);
+            self.hub.tell(opened.session, News::Drain(self.farewell()));
         }
         self.stir(ctx);
     }
@@ -85,7 +86,7 @@ impl Replicator {
                 self.hub.answer(session, slot, Ok(Done::Status(Arc::new(status))));
             }
             What::Who { after, limit } => {
-                let names = self.online.names(after.as_ref(), limit);
+                let names = self.online.names(after.as_ref(), limit, |id| self.view.is_silent(id));
                 self.hub.answer(session, slot, Ok(Done::Who(names)));
             }
         }
@@ -155,6 +156,14 @@ impl Replicator {
         self.write(Held { waiter, arrived, command }, Instant::now());
     }
 
+    /// The leader begins a step of the retention, where there is one.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let leads = self.node.standing().role == Role::Leader;
+        if leads && self.settings.quota.retention.is_some() && self.expiry.is_due(now) {
+            self.write(Held { waiter: Waiter::Expiry, arrived: now, command: Command::Expire.to_string() }, now);
+        }
+    }
+
     // --- refusals -----------------------------------------------------------------------------------------------
 
     fn refuse(&mut self, waiter: Waiter, why: &RetryLater) {
@@ -165,6 +174,7 @@ impl Replicator {
                     self.hub.answer(session, slot, Err(why.clone()));
                 }
             }
+            Waiter::Expiry => self.expiry.ended(Instant::now(), None),
         }
     }
 

@@ -19,6 +19,8 @@ pub struct View {
     linked: BTreeSet<ReplicaId>,
     /// Who answers pulses, as this replica's own Heartbeat sees it.
     living: BTreeSet<ReplicaId>,
+    /// Who did, and does not, though its data link stands. One that has just linked is not known to answer, but not silent.
+    silent: BTreeSet<ReplicaId>,
     /// What the leader spread last (on a follower), or the followers reported (on the leader).
     news: BTreeMap<ReplicaId, PeerNews>,
     /// When each other replica was heard of last.
@@ -41,6 +43,7 @@ impl View {
             voters: Vec::new(),
             linked: BTreeSet::new(),
             living: BTreeSet::new(),
+            silent: BTreeSet::new(),
             news: BTreeMap::new(),
             heard: BTreeMap::new(),
             contact_lost: Some(now),
@@ -78,6 +81,12 @@ impl View {
         self.contact_changed(now);
     }
 
+    /// Where everybody is, by the newest that is known: who is not there any more is shown no more.
+    pub fn addresses(&mut self, addresses: BTreeMap<ReplicaId, String>) {
+        self.news.retain(|id, _| addresses.contains_key(id));
+        self.addresses = addresses;
+    }
+
     /// The voters changed.
     pub fn voters(&mut self, voters: &[Member]) {
         self.voters = voters.to_vec();
@@ -86,6 +95,7 @@ impl View {
     /// A data link came up.
     pub fn link_up(&mut self, id: ReplicaId, now: Instant) {
         self.linked.insert(id);
+        self.silent.remove(&id);
         self.heard(id, now);
         self.contact_changed(now);
     }
@@ -93,8 +103,14 @@ impl View {
     /// A data link ended.
     pub fn link_down(&mut self, id: ReplicaId, now: Instant) {
         self.linked.remove(&id);
+        self.silent.remove(&id);
         self.heard.remove(&id);
         self.contact_changed(now);
+    }
+
+    /// Whose data link is up.
+    pub fn linked(&self) -> Vec<ReplicaId> {
+        self.linked.iter().copied().collect()
     }
 
     /// Anything came from the replica.
@@ -104,6 +120,9 @@ impl View {
 
     /// Who answers pulses.
     pub fn living(&mut self, living: BTreeSet<ReplicaId>) {
+        let linked = self.living.difference(&living).filter(|id| self.linked.contains(*id));
+        self.silent.extend(linked);
+        self.silent.retain(|id| !living.contains(id));
         self.living = living;
     }
 
@@ -117,6 +136,11 @@ impl View {
         let voters = self.voting_ids();
         let others = news.iter().filter(|one| one.id != self.me);
         let verdicts = others.map(|one| self.audit.note(one.id, one.checkpoint, &voters)).collect();
+        // Who joins reports before this replica knows where it is: it is shown without an address, as long as the leader
+        // spreads news of it. A report is of one replica, and says nothing of others.
+        if news.len() > 1 {
+            self.news.retain(|id, _| self.addresses.contains_key(id) || news.iter().any(|one| one.id == *id));
+        }
         self.news.extend(news.into_iter().map(|one| (one.id, one)));
         verdicts
     }
@@ -197,6 +221,14 @@ impl View {
         }
     }
 
+    /// Whether a replica hangs, as far as is known here: a leader asks for pulses itself, others hear it of the leader.
+    pub fn is_silent(&self, id: ReplicaId) -> bool {
+        match self.contact() {
+            Some(leader) if leader != self.me => self.news.get(&id).is_some_and(|news| !news.up),
+            _ => self.silent.contains(&id),
+        }
+    }
+
     fn is_up(&self, id: ReplicaId) -> bool {
         let leads_or_alone = self.contact().is_none_or(|leader| leader == self.me);
         match self.news.get(&id) {
@@ -209,16 +241,18 @@ impl View {
 
     /// What the leader spreads with its pulses.
     pub fn spread(&self, applied: Index) -> Vec<PeerNews> {
-        let ids = self.addresses.keys().copied();
-        ids.map(|id| PeerNews {
-            id,
-            up: self.is_up(id),
-            votes: self.voters.iter().any(|m| m.id == id),
-            full: self.is_full(id),
-            applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
-            checkpoint: self.audit.newest(id),
-        })
-        .collect()
+        let joining = self.news.keys().filter(|id| self.is_up(**id));
+        let ids: BTreeSet<ReplicaId> = self.addresses.keys().chain(joining).copied().collect();
+        ids.into_iter()
+            .map(|id| PeerNews {
+                id,
+                up: self.is_up(id),
+                votes: self.voters.iter().any(|m| m.id == id),
+                full: self.is_full(id),
+                applied: if id == self.me { applied } else { self.news.get(&id).map_or(Index(0), |n| n.applied) },
+                checkpoint: self.audit.newest(id),
+            })
+            .collect()
     }
 
     /// What a follower reports with its answer to a pulse.
@@ -370,6 +404,26 @@ mod tests {
         assert_eq!(view.no_room(), None, "nobody knows any more");
         view.disk_full(true);
         assert!(view.no_room().is_some());
+    }
+
+    #[test]
+    fn who_is_linked_and_answers_no_more_is_silent_until_it_answers() {
+        let now = Instant::now();
+        let mut view = view(now);
+        let silent = |view: &View| [1, 3].map(|id| view.is_silent(ReplicaId(id)));
+        view.standing(Standing { role: Role::Leader, term: Term(4), leader: Some(ReplicaId(2)) }, now);
+        view.link_up(ReplicaId(1), now);
+        view.link_up(ReplicaId(3), now);
+        assert_eq!(silent(&view), [false, false], "nobody was asked yet");
+        view.living([1, 2, 3].map(ReplicaId).into());
+        view.living([1, 2].map(ReplicaId).into());
+        assert_eq!(silent(&view), [false, true]);
+        view.living([1, 2, 3].map(ReplicaId).into());
+        assert_eq!(silent(&view), [false, false], "it goes on");
+        view.living([2].map(ReplicaId).into());
+        view.link_down(ReplicaId(1), now);
+        view.link_up(ReplicaId(1), now);
+        assert_eq!(silent(&view), [false, true], "a new link is a new beginning");
     }
 
     #[test]

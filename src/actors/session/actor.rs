@@ -270,7 +270,7 @@ impl Handler<SessionNews> for Session {
     type Result = ();
 
     fn handle(&mut self, SessionNews(news): SessionNews, ctx: &mut Self::Context) {
-        if news.iter().any(|piece| matches!(piece, News::Drain)) {
+        if news.iter().any(|piece| matches!(piece, News::Drain(_))) {
             ctx.run_later(DRAIN, Session::give_up);
         }
         self.turn(ctx, |core| core.news(news));

@@ -241,7 +241,9 @@ fn a_stopping_replica_says_bye() {
         let mut client = bench.tcp().await;
         client.line().await;
         client.ask("1|bob").await;
-        bench.on_replica(|replicator| replicator.tell(vec![(SessionId(1), News::Drain)])).await;
+        bench
+            .on_replica(|replicator| replicator.tell(vec![(SessionId(1), News::Drain(chat::ByeCode::Draining))]))
+            .await;
         assert!(client.rest().await.starts_with("bye|DRAINING|"));
         bench.until_closed(1).await;
     });

@@ -21,7 +21,7 @@ use crate::actors::messages::{Ask, Done, News, RetryLater, Slot, What};
 
 /// What to do after an input, in this order.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub struct Turn {
     /// To be written.
     pub output: BytesMut,
     /// To be submitted, in order.
@@ -34,7 +34,7 @@ pub(super) struct Turn {
 
 /// Work with a password. It is answered by [`Core::job_done`].
 #[derive(Debug)]
-pub(super) enum Job {
+pub enum Job {
     /// Make a hash.
     Hash(Password),
     /// Compare what was given with what the account has, one of which is there.
@@ -50,7 +50,7 @@ pub(super) enum Job {
 
 /// What came of a [`Job`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum JobDone {
+pub enum JobDone {
     /// The hash.
     Hash(PasswordHash),
     /// The password is right.
@@ -139,7 +139,7 @@ pub(super) enum Step {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Core {
+pub struct Core {
     pub(super) config: Arc<SessionConfig>,
     pub(super) now: Instant,
     pub(super) turn: Turn,
@@ -265,7 +265,7 @@ impl Core {
                 News::Push { account, id, line } => self.push(account, id, &line),
                 News::LoggedOut(account) => self.logged_out(account),
                 News::Note(code, text) => self.note(code, text),
-                News::Drain => self.drain(),
+                News::Drain(why) => self.drain(why),
             }
         }
         self.settle();
@@ -321,7 +321,7 @@ impl Core {
     }
 
     /// How closely the acknowledgements must be watched.
-    pub fn watch(&self) -> Watch {
+    pub(super) fn watch(&self) -> Watch {
         if self.marks.wait() && self.hurries() {
             Watch::Close
         } else if self.marks.wait() {
@@ -457,9 +457,13 @@ impl Core {
 
     // ---- the end
 
-    fn drain(&mut self) {
+    fn drain(&mut self, why: ByeCode) {
         if self.phase == Phase::Serving {
-            self.phase = Phase::Draining;
+            let text = match why {
+                ByeCode::Removed => "this replica has left the cluster; the others serve you",
+                _ => "this replica stops; another one serves you",
+            };
+            (self.phase, self.parting) = (Phase::Draining, Some((why, text)));
         }
     }
 
@@ -475,7 +479,8 @@ impl Core {
             }
             Phase::Draining => {
                 self.refuse_lines();
-                self.end(Some((ByeCode::Draining, "this replica stops; another one serves you")));
+                let bye = self.parting.take();
+                self.end(bye);
             }
             Phase::Serving | Phase::Ending | Phase::Closed => {}
         }

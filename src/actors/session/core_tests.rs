@@ -235,13 +235,24 @@ fn a_stopping_replica_finishes_what_is_begun_and_refuses_the_rest() {
     let mut world = World::new(1);
     world.say(0, "1|bob");
     world.conns[0].send(b"5|bob|1\n2|bob\n@k|12\n");
-    world.conns[0].core.news(vec![News::Drain]);
+    world.conns[0].core.news(vec![News::Drain(chat::ByeCode::Draining)]);
     world.conns[0].send(b"12|late\n");
     assert!(!world.conns[0].core.may_read());
     world.run();
     let heard = world.conns[0].hear();
     let want = "msg|2|…\nok|sent|bob|2\nretry|DRAINING|…\n@k|retry|DRAINING|…\nretry|DRAINING|…\nbye|DRAINING|…";
     assert!(matches(&heard, want), "{heard}");
+    assert!(world.conns[0].closed);
+}
+
+#[test]
+fn a_replica_that_was_removed_says_so() {
+    let mut world = World::new(1);
+    world.say(0, "1|bob");
+    world.conns[0].core.news(vec![News::Drain(chat::ByeCode::Removed)]);
+    world.conns[0].settle();
+    let heard = world.conns[0].hear();
+    assert!(matches(&heard, "bye|REMOVED|…"), "{heard}");
     assert!(world.conns[0].closed);
 }
 

@@ -33,7 +33,7 @@ use super::messages::{SessionClosed, SessionOpened, Submit};
 mod actor;
 pub mod attempts;
 mod barriers;
-mod core;
+pub mod core;
 mod delivery;
 mod marks;
 pub mod pace;

@@ -145,7 +145,7 @@ pub(super) fn word(what: &What) -> &'static str {
         What::Write(Command::Erase { .. }) => "erase",
         What::Write(Command::Passwd { .. }) => "passwd",
         What::Write(Command::Ack { .. }) => "ack",
-        What::Write(Command::Mark { .. }) => "mark?",
+        What::Write(Command::Mark { .. } | Command::Expire) => "mark?",
         What::Read(Query::Received { .. }) => "sync",
         What::Read(Query::History { .. }) => "history",
         What::Read(_) => "read",

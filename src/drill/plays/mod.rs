@@ -4,7 +4,10 @@ mod crash;
 mod crowd;
 mod damage;
 mod disk;
+mod members;
+mod rolling;
 mod silence;
+mod snapshot;
 mod soak;
 mod wipe;
 
@@ -58,6 +61,12 @@ pub static DRILLS: &[Drill] = &[
         replicas: 3,
         config: "replication: primary-backup",
         play: crash::two_of_three,
+        ..PLAIN
+    },
+    Drill {
+        name: "rolling_restart",
+        claim: "Restart every replica in turn, the leader last, while a client writes through the others",
+        play: rolling::rolling_restart,
         ..PLAIN
     },
     Drill {
@@ -116,6 +125,32 @@ pub static DRILLS: &[Drill] = &[
         name: "wipe_first",
         claim: "Stop all, empty the first, and start that one before the others",
         play: wipe::wipe_first,
+        ..PLAIN
+    },
+    Drill {
+        name: "join_under_load",
+        claim: "Let two replicas join while a client writes, and then lean on them",
+        play: members::join_under_load,
+        ..PLAIN
+    },
+    Drill {
+        name: "remove_leader",
+        claim: "Take the leader out of the cluster, and then its successor",
+        play: members::remove_leader,
+        ..PLAIN
+    },
+    Drill {
+        name: "replace_all",
+        claim: "Replace all five replicas, one by one, while a client writes",
+        play: members::replace_all,
+        ..PLAIN
+    },
+    Drill {
+        name: "snapshot_kill",
+        claim: "Kill a replica at twenty random moments while it is filled with a copy of the state",
+        config: snapshot::CONFIG,
+        pace: Pace { between: Duration::ZERO, ..Pace::STEADY },
+        play: snapshot::snapshot_kill,
         ..PLAIN
     },
     Drill {

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::check::Checker;
 use super::{meta, rows};
-use crate::consensus::{Boot, Entry, HardState, Index, Member, Term};
+use crate::consensus::{Base, Body, Boot, ClusterId, Entry, HardState, Index, Member, Term};
 use crate::storage::db;
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -42,6 +43,17 @@ pub struct Scrubbed {
     pub next: Option<Index>,
 }
 
+/// What a log begins with that goes on from a copy of the state.
+#[derive(Debug)]
+pub(in crate::storage) struct Foot {
+    /// The copy's entry.
+    pub base: Base,
+    /// The entries that name voters: the founding record, and who votes at the base.
+    pub named: Vec<Entry>,
+    /// The cluster's id, where it is no longer that of the founding record.
+    pub cluster: Option<ClusterId>,
+}
+
 impl LogReader {
     /// Opens the log in a data directory. Changes nothing, takes no lock that a writer waits for.
     pub fn open(dir: &Path) -> Result<Self, StorageError> {
@@ -58,36 +70,98 @@ impl LogReader {
         Ok(LogOwner { member: meta.me(), cluster: meta.cluster, boot: meta.boot, hard_state: meta.hard_state })
     }
 
-    /// The last entry's index at this moment.
-    pub fn last(&self) -> Result<Index, StorageError> {
-        last(&self.conn)
+    /// The id of its cluster, once it has one.
+    pub fn cluster(&self) -> Result<Option<ClusterId>, StorageError> {
+        let meta = meta::load(&self.conn).map_err(|error| error.in_file(meta::FILE))?;
+        let anew = meta.and_then(|meta| meta.cluster_id);
+        // The founding record stays, whatever is cut.
+        let first = rows::page(&self.conn, Index(1), Index(1), 0).map_err(|error| error.in_file(meta::FILE))?.pop();
+        Ok(anew.or(first.and_then(|entry| match entry.body {
+            Body::Founding(record) => Some(record.cluster),
+            Body::Noop | Body::Command(_) | Body::Membership(_) => None,
+        })))
     }
 
-    /// The entries `from..=to` that are there, as many as fit `bytes_max` and at least one if any is there.
+    /// The first entry that is kept at this moment, or would be: 1, until old entries are cut off.
+    pub fn first(&self) -> Result<Index, StorageError> {
+        Ok(self.base()?.index.next())
+    }
+
+    /// The last entry's index at this moment.
+    pub fn last(&self) -> Result<Index, StorageError> {
+        last(&self.conn).map_err(|error| error.in_file(meta::FILE))
+    }
+
+    /// The last entry that is not kept at this moment; all zero if the log is whole.
+    pub fn base(&self) -> Result<Base, StorageError> {
+        meta::load_base(&self.conn).map_err(|error| error.in_file(meta::FILE))
+    }
+
+    /// The entries `from..=to` that are there, as many as fit `bytes_max` and at least one if any is there. They begin
+    /// behind the base, wherever `from` is.
     pub fn read(&self, from: Index, to: Index, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
-        rows::page(&self.conn, from.max(Index(1)), to, bytes_max)
+        self.read_kept(from, to, bytes_max).map_err(|error| error.in_file(meta::FILE))
+    }
+
+    fn read_kept(&self, from: Index, to: Index, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
+        let moment = self.conn.unchecked_transaction()?;
+        let first = meta::load_base(&moment)?.index.next();
+        rows::page(&moment, from.max(first), to, bytes_max)
+    }
+
+    /// What a copy of the state after entry `at` needs of the log. `None` if that entry is not kept any more. `digest` is
+    /// the state's.
+    pub(in crate::storage) fn foot_of(&self, at: Index, digest: u64) -> Result<Option<Foot>, StorageError> {
+        let moment = self.conn.unchecked_transaction()?;
+        let cluster = meta::load(&moment)?.and_then(|meta| meta.cluster_id);
+        let kept = meta::load_base(&moment)?;
+        let base = if kept.index == at {
+            Base { digest, ..kept }
+        } else if kept.index < at {
+            let entry = rows::page(&moment, at, at, 0)?.pop();
+            let entry = entry.ok_or(StorageError::Damaged { index: at, what: "it is missing" })?;
+            Base { index: at, term: entry.term, time: entry.time, digest }
+        } else {
+            return Ok(None);
+        };
+        let sql = "SELECT min(idx), max(idx) FROM memberships WHERE idx <= ?1";
+        let (first, newest): (Option<Num>, Option<Num>) =
+            moment.query_row(sql, [Num(at.0)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut named = Vec::new();
+        for Num(index) in [first, newest].into_iter().flatten() {
+            if named.last().is_none_or(|entry: &Entry| entry.index.0 < index) {
+                named.extend(rows::page(&moment, Index(index), Index(index), 0)?);
+            }
+        }
+        Ok(Some(Foot { base, named, cluster }))
+    }
+
+    /// Whether the lists beside the entries say what the entries up to `last` do.
+    pub(in crate::storage) fn compare_lists(&self, seen: &Checker, last: Index) -> Result<(), StorageError> {
+        seen.compare_lists(&self.conn, last)
     }
 
     /// Checks up to `rows_max` entries from `from` on: crc, contiguity, and that terms and times never fall.
     pub fn scrub(&self, from: Index, rows_max: u64) -> Result<Scrubbed, StorageError> {
-        scrub(&self.conn, from, rows_max)
+        scrub(&self.conn, from, rows_max).map_err(|error| error.in_file(meta::FILE))
     }
 }
 
 fn last(conn: &Connection) -> Result<Index, StorageError> {
     let last: Option<Num> = conn.prepare_cached("SELECT max(idx) FROM entries")?.query_row([], |row| row.get(0))?;
-    Ok(Index(last.map_or(0, |number| number.0)))
+    Ok(Index(last.map_or(0, |number| number.0)).max(meta::load_base(conn)?.index))
 }
 
 /// One step of a scrub. It starts one entry early, so that steps overlap and no pair goes unseen.
 pub(super) fn scrub(conn: &Connection, from: Index, rows_max: u64) -> Result<Scrubbed, StorageError> {
     let moment = conn.unchecked_transaction()?;
     let conn = &*moment;
-    let from = from.max(Index(1));
+    let first = meta::load_base(conn)?.index.next();
+    let from = from.max(first);
     let to = Index(from.0.saturating_add(rows_max.max(1) - 1));
     let mut before: Option<Entry> = None;
     let mut wrong = None;
-    let start = from.prev().max(Index(1));
+    let start = from.prev().max(first);
     let after = rows::visit(conn, start, to, |entry| {
         wrong = out_of_order(before.as_ref(), &entry).map(|what| (entry.index, what));
         before = Some(entry);

@@ -14,8 +14,10 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use super::meta::{self, FILE, Meta};
-use super::{LogStore, Tail, rows, views};
-use crate::consensus::{Body, Boot, Founding, Incarnation, Index, Member, Membership, Recovered, ReplicaId, Run, Term};
+use super::{LogStore, Tail, base, rows, views};
+use crate::consensus::{
+    Base, Body, Boot, Founding, Incarnation, Index, Member, Membership, Recovered, ReplicaId, Run, Term,
+};
 use crate::storage::db::{self, Sync};
 use crate::storage::error::StorageError;
 use crate::storage::number::{Bits, Num};
@@ -39,23 +41,27 @@ pub(in crate::storage) fn open(
 fn open_file(dir: &Path, replica: ReplicaId, cluster: &str) -> Result<(LogStore, Recovered), StorageError> {
     let mut conn = db::open_writer(&dir.join(FILE), Sync::Full, CACHE_KIB)?;
     let meta = begin_boot(&mut conn, dir, replica, cluster)?;
-    let tail = check_tail(&conn)?;
+    let base = meta::load_base(&conn)?;
+    let tail = check_tail(&conn, &base)?;
     let recovered = Recovered {
         me: meta.me(),
         boot: meta.boot,
         hard_state: meta.hard_state,
         founding: meta.founding,
-        term_starts: term_starts(&conn, tail)?,
+        base,
+        term_starts: term_starts(&conn, &base, tail)?,
         last: tail.last,
         last_time: tail.time,
         memberships: Vec::new(),
         record: None,
+        cluster: meta.cluster_id,
         applied: Index(0),
         peer_runs: peer_runs(&conn)?,
         views: views::load(&conn)?,
     };
     let (memberships, record) = memberships(&conn)?;
-    Ok((LogStore { conn, meta, tail }, Recovered { memberships, record, ..recovered }))
+    let swept = base::swept(&conn, &base)?;
+    Ok((LogStore { conn, meta, tail, base, swept }, Recovered { memberships, record, ..recovered }))
 }
 
 /// Creates what is missing and counts this start, in one synced transaction.
@@ -87,22 +93,22 @@ fn draw_incarnation() -> Result<Incarnation, StorageError> {
 }
 
 /// The log's end, and a look at the rows before it.
-fn check_tail(conn: &Connection) -> Result<Tail, StorageError> {
+fn check_tail(conn: &Connection, base: &Base) -> Result<Tail, StorageError> {
     let bound = |function: &str| -> Result<Index, StorageError> {
-        let sql = format!("SELECT {function}(idx) FROM entries");
-        let found: Option<Num> = conn.query_row(&sql, [], |row| row.get(0))?;
+        let sql = format!("SELECT {function}(idx) FROM entries WHERE idx > ?1");
+        let found: Option<Num> = conn.query_row(&sql, [Num(base.index.0)], |row| row.get(0))?;
         Ok(Index(found.map_or(0, |number| number.0)))
     };
     let (first, last) = (bound("min")?, bound("max")?);
     if last == Index(0) {
-        return Ok(Tail::default());
+        return Ok(Tail::at(base));
     }
-    if first != Index(1) {
-        return Err(StorageError::Damaged { index: Index(1), what: "it is missing" });
+    if first != base.index.next() {
+        return Err(StorageError::Damaged { index: base.index.next(), what: "it is missing" });
     }
     let mut tail = Tail::default();
     let mut fell = None;
-    let from = Index(last.0.saturating_sub(TAIL_ROWS - 1).max(1));
+    let from = Index(last.0.saturating_sub(TAIL_ROWS - 1)).max(first);
     let after = rows::visit(conn, from, last, |entry| {
         if entry.term < tail.term || entry.time < tail.time {
             fell = Some(entry.index);
@@ -119,7 +125,7 @@ fn check_tail(conn: &Connection) -> Result<Tail, StorageError> {
     }
 }
 
-fn term_starts(conn: &Connection, tail: Tail) -> Result<Vec<(Term, Index)>, StorageError> {
+fn term_starts(conn: &Connection, base: &Base, tail: Tail) -> Result<Vec<(Term, Index)>, StorageError> {
     let mut statement = conn.prepare("SELECT term, first_idx FROM terms ORDER BY term")?;
     let starts: Vec<(Term, Index)> = statement
         .query_map([], |row| Ok((Term(row.get::<_, Num>(0)?.0), Index(row.get::<_, Num>(1)?.0))))?
@@ -127,7 +133,7 @@ fn term_starts(conn: &Connection, tail: Tail) -> Result<Vec<(Term, Index)>, Stor
     let ascending = starts.is_sorted_by(|a, b| a.1 < b.1);
     let ends_right = match starts.last() {
         None => tail.last == Index(0),
-        Some(&(term, first)) => term == tail.term && first <= tail.last && starts[0].1 == Index(1),
+        Some(&(term, first)) => term == tail.term && first <= tail.last && starts[0].1 <= base.index.max(Index(1)),
     };
     if !ascending || !ends_right {
         return Err(StorageError::corrupt(FILE, "the list of terms does not match the entries"));
@@ -137,7 +143,7 @@ fn term_starts(conn: &Connection, tail: Tail) -> Result<Vec<(Term, Index)>, Stor
 
 type Memberships = (Vec<(Index, Membership)>, Option<Founding>);
 
-/// Every entry that named the voters. They are few: one for each change an operator or a wiped disk ever made.
+/// Every entry that named the voters and is kept. They are few: one for each change an operator or a wiped disk ever made.
 fn memberships(conn: &Connection) -> Result<Memberships, StorageError> {
     let mut statement = conn.prepare("SELECT idx FROM memberships ORDER BY idx")?;
     let indexes: Vec<Num> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -148,7 +154,7 @@ fn memberships(conn: &Connection) -> Result<Memberships, StorageError> {
         let entry = rows::page(conn, index, index, 0)?.pop();
         match entry.map(|entry| entry.body) {
             Some(Body::Founding(founding)) => {
-                found.push((index, Membership { voters: founding.members.clone(), removed: Vec::new() }));
+                found.push((index, Membership { voters: founding.members.clone(), ..Membership::default() }));
                 record = Some(founding);
             }
             Some(Body::Membership(membership)) => found.push((index, membership)),

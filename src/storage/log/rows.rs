@@ -71,19 +71,21 @@ pub(super) fn prepare_insert(conn: &Connection) -> Result<CachedStatement<'_>, S
 
 /// Adds one entry, in the caller's transaction.
 pub(super) fn insert(statement: &mut CachedStatement<'_>, entry: &Entry) -> Result<(), StorageError> {
-    let Cells { term, time, kind, line, crc } = Cells::of(entry);
+    let Entry { index, term, time, body } = entry;
+    let (kind, line) = (Kind::of(body) as u8, body::line(body));
+    let crc = crc(*index, *term, *time, kind, &line);
     // Text where it is text, so that it can be read with any tool; what is not stays the bytes it is.
     let value = match std::str::from_utf8(&line) {
         Ok(_) => ValueRef::Text(&line),
         Err(_) => ValueRef::Blob(&line),
     };
     statement.execute(params![
-        Num(entry.index.0),
-        Num(term),
-        Num(time),
-        Num(kind),
+        Num(index.0),
+        Num(term.0),
+        Num(*time),
+        kind,
         rusqlite::types::ToSqlOutput::Borrowed(value),
-        Num(crc)
+        crc
     ])?;
     Ok(())
 }

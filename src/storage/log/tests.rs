@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::{LogReader, LogStore};
 use crate::consensus::{
-    Batch, Body, Boot, ClusterId, Entry, Founding, FoundingState, HardState, Incarnation, Index, Member, Membership,
-    Mode, Recovered, ReplicaId, Run, Term, View, ViewId, Views,
+    Address, Base, Batch, Body, Boot, ClusterId, Entry, Founding, FoundingState, HardState, Incarnation, Index, Member,
+    Membership, Mode, Recovered, ReplicaId, Run, Term, View, ViewId, Views,
 };
 use crate::storage::StorageError;
 
@@ -121,7 +121,11 @@ fn two_new_logs_are_two_incarnations() {
 fn every_kind_of_batch_is_there_after_a_reopen() {
     let dir = dir();
     let (mut log, blank) = open(dir.path());
-    let membership = Membership { voters: vec![member(1, 10)], removed: vec![member(3, u64::MAX)] };
+    let membership = Membership {
+        voters: vec![member(1, 10)],
+        removed: vec![member(3, u64::MAX)],
+        addresses: vec![Address { id: ReplicaId(1), clients: "h:5001".into(), replicas: "h:7001".into() }],
+    };
     let vote = HardState { term: Term(4), vote: Some(member(2, 5)) };
     let mut entries = history(5);
     let changed = Entry { index: Index(6), term: Term(4), time: 2000, body: Body::Membership(membership.clone()) };
@@ -143,12 +147,14 @@ fn every_kind_of_batch_is_there_after_a_reopen() {
     entries.push(changed);
     assert_eq!(everything(&log), entries);
     drop(log);
-    let founders = Membership { voters: founding().members, removed: vec![] };
+    let founders = Membership { voters: founding().members, ..Membership::default() };
     let expected = Recovered {
+        cluster: None,
         me: blank.me,
         boot: Boot(7),
         hard_state: vote,
         founding: FoundingState::Sealed,
+        base: Base::default(),
         term_starts: vec![(Term(0), Index(1)), (Term(1), Index(2)), (Term(4), Index(6))],
         last: Index(6),
         last_time: 2000,
@@ -396,8 +402,8 @@ fn a_log_of_another_owner_or_version_is_refused() {
     let refused = |id, cluster| super::open(dir.path(), ReplicaId(id), cluster).map(|_| ()).expect_err("another's");
     assert!(matches!(refused(4, "plainsong"), StorageError::OtherReplica { found: ReplicaId(3), .. }));
     assert!(matches!(refused(3, "chant"), StorageError::OtherCluster { .. }));
-    meddle(dir.path(), "UPDATE meta SET schema = 2");
-    assert!(matches!(refused(3, "plainsong"), StorageError::Schema { found: 2, known: 1, .. }));
+    meddle(dir.path(), "UPDATE meta SET schema = 3");
+    assert!(matches!(refused(3, "plainsong"), StorageError::Schema { found: 3, known: 2, .. }));
 }
 
 #[test]

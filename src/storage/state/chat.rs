@@ -2,13 +2,14 @@
 
 use chat::limits::MESSAGE_ID_MAX;
 use chat::{
-    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Storage,
-    Text,
+    Account, AccountId, Delivery, HistoryPage, IdRange, Key, KeyMemory, Message, MessageId, Millis, Name, PasswordHash,
+    Storage, Text,
 };
 use rusqlite::{Connection, params};
 
 use super::hot::Hot;
 use super::rows::{self, ACCOUNT, AccountRow, FROM_RECIPIENT, FROM_SENDER, MESSAGE, MessageRow, NameId};
+use super::sheets::{self, Walk};
 use super::young::Young;
 use super::{StateStore, fresh};
 use crate::storage::error::StorageError;
@@ -141,8 +142,15 @@ impl Storage for StateStore {
     }
 
     fn received(&self, account: AccountId, after: MessageId, limit: usize) -> Result<Vec<Message>, StorageError> {
-        let sql = "SELECT id FROM views WHERE account = ?1 AND id > ?2 AND received = 1 ORDER BY id LIMIT ?3";
-        let mut ids = self.filed_ids(sql, account, after, limit)?;
+        let mut ids = Vec::new();
+        if limit > 0 {
+            sheets::walk(&self.conn, account.0, None, Walk::After(after.0), |entry| {
+                if entry.received {
+                    ids.push(MessageId(entry.id));
+                }
+                ids.len() < limit
+            })?;
+        }
         ids.extend(self.young.received(account, beyond(after)).take(limit - ids.len()));
         self.messages(account, &ids)
     }
@@ -270,18 +278,32 @@ impl Storage for StateStore {
         living.count(|row| row.keys = row.keys + u64::from(!known) - beyond);
         Ok(())
     }
+
+    fn insert_delivery(&mut self, delivery: &Delivery) -> Result<(), StorageError> {
+        self.assert_open();
+        rows::insert_delivery(&self.conn, delivery)
+    }
+
+    fn oldest_delivery(&self) -> Result<Option<Delivery>, StorageError> {
+        rows::oldest_delivery(&self.conn)
+    }
+
+    fn remove_delivery(&mut self, at: u64, n: u64) -> Result<(), StorageError> {
+        self.assert_open();
+        self.conn.prepare_cached("DELETE FROM deliveries WHERE at = ?1 AND n = ?2")?.execute([Num(at), Num(n)])?;
+        Ok(())
+    }
 }
 
 /// Whether a message is in a view, of an account that lives or of one whose rows are still there.
-fn has_view(conn: &Connection, young: &Young, account: u64, id: u64) -> Result<bool, StorageError> {
+pub(super) fn has_view(conn: &Connection, young: &Young, account: u64, id: u64) -> Result<bool, StorageError> {
     if id > MESSAGE_ID_MAX {
         return Ok(false);
     }
     if young.has(account, id) {
         return Ok(true);
     }
-    let sql = "SELECT 1 FROM views WHERE account = ?1 AND id = ?2";
-    Ok(conn.prepare_cached(sql)?.exists([Num::bound(account), Num::bound(id)])?)
+    sheets::has(conn, account, id)
 }
 
 /// Takes a message that is in the tables out of a view, and out of the inbox.
@@ -293,13 +315,7 @@ fn unfile(
     message: &MessageRow<'_>,
 ) -> Result<(), StorageError> {
     let id = MessageId(message.id);
-    let (view, talk) = (
-        "DELETE FROM views WHERE account = ?1 AND id = ?2",
-        "DELETE FROM talks WHERE account = ?1 AND name_id = ?2 AND id = ?3",
-    );
-    let taken = conn.prepare_cached(view)?.execute([Num(account.0), Num(id.0)])?
-        + conn.prepare_cached(talk)?.execute([Num(account.0), Num(other.0), Num(id.0)])?;
-    if taken != 2 {
+    if sheets::remove(conn, account.0, message.id)?.is_none_or(|entry| entry.other != other) {
         return Err(rows::damaged(format!("message {id} is half in the view of account {account}")));
     }
     let sql = "DELETE FROM inbox WHERE account = ?1 AND id = ?2";
@@ -336,35 +352,18 @@ impl StateStore {
         page: HistoryPage,
         limit: usize,
     ) -> Result<Vec<MessageId>, StorageError> {
-        // A row of `talks` that its view does not have is damage.
-        let sql = match (with, page) {
-            (None, HistoryPage::Before(_)) => {
-                "SELECT id, 1 FROM views WHERE account = ?1 AND ?2 IS NULL AND id < ?3 ORDER BY id DESC LIMIT ?4"
-            }
-            (None, HistoryPage::After(_)) => {
-                "SELECT id, 1 FROM views WHERE account = ?1 AND ?2 IS NULL AND id > ?3 ORDER BY id LIMIT ?4"
-            }
-            (Some(_), HistoryPage::Before(_)) => {
-                "SELECT id, EXISTS (SELECT 1 FROM views WHERE account = ?1 AND views.id = talks.id) FROM talks
-                 WHERE account = ?1 AND name_id = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
-            }
-            (Some(_), HistoryPage::After(_)) => {
-                "SELECT id, EXISTS (SELECT 1 FROM views WHERE account = ?1 AND views.id = talks.id) FROM talks
-                 WHERE account = ?1 AND name_id = ?2 AND id > ?3 ORDER BY id LIMIT ?4"
-            }
-        };
-        let (HistoryPage::Before(bound) | HistoryPage::After(bound)) = page;
-        let (name, limit) = (with.map(|name| Num(name.0)), Num::bound(limit as u64));
-        let mut statement = self.conn.prepare_cached(sql)?;
-        let found = statement.query_map(params![Num(account.0), name, Num::bound(bound.0), limit], |row| {
-            Ok((MessageId(row.get::<_, Num>(0)?.0), row.get::<_, bool>(1)?))
-        })?;
-        let found = found.collect::<Result<Vec<_>, _>>()?;
-        if found.iter().all(|(_, is_viewed)| *is_viewed) {
-            Ok(found.into_iter().map(|(id, _)| id).collect())
-        } else {
-            Err(rows::damaged(format!("the history of account {account} is not that of its view")))
+        let mut ids = Vec::new();
+        if limit > 0 {
+            let way = match page {
+                HistoryPage::Before(id) => Walk::Before(id.0),
+                HistoryPage::After(id) => Walk::After(id.0),
+            };
+            sheets::walk(&self.conn, account.0, with, way, |entry| {
+                ids.push(MessageId(entry.id));
+                ids.len() < limit
+            })?;
         }
+        Ok(ids)
     }
 
     /// How many of the account's undelivered messages are in the table.

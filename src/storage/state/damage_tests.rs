@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use chat::{
-    Account, AccountId, HistoryPage, IdRange, Key, KeyMemory, MessageId, Millis, Name, PasswordHash, Storage as _, Text,
+    Account, AccountId, Delivery, HistoryPage, IdRange, Key, KeyMemory, MessageId, Millis, Name, PasswordHash,
+    Storage as _, Text,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -31,6 +32,11 @@ fn key() -> Key {
     Key::new("k").expect("a key")
 }
 
+fn delivery() -> Delivery {
+    let range = IdRange::new(MessageId(10), MessageId(10));
+    Delivery { at: 11, n: 1, time: Millis(77), account: AccountId(1), range }
+}
+
 /// Ann (1) and bob (2); cyd (3), who is gone. Messages 10 to ann from bob, delivered; 11 to bob from ann, not; 12 to ann
 /// from cyd, not. Filed in the tables, or young.
 fn lived(is_filed: bool) -> TempDir {
@@ -48,11 +54,12 @@ fn lived(is_filed: bool) -> TempDir {
     state.mark_delivered(ann.id, IdRange::new(MessageId(10), MessageId(10))).expect("it marks");
     let memory = KeyMemory { request: 77, outcome: "ok|marked".to_owned() };
     state.insert_key(ann.id, &key(), 9, &memory, 9).expect("it is inserted");
+    state.insert_delivery(&delivery()).expect("it is inserted");
     state.remove_account(&cyd).expect("it is removed");
     state.set_stream(ME, Boot(1), 5);
     state.advance(Index(12), 99);
     if is_filed {
-        state.young.pace = Pace { messages_max: 1, rows_min: 100 };
+        state.young.pace = Pace { messages_max: 1, rows_min: 100, ..Pace::default() };
     }
     state.commit().expect("it commits");
     assert!(!is_filed || state.young.filed().to == 12, "all is in the tables");
@@ -72,6 +79,7 @@ fn read(dir: &Path) -> Result<(), StorageError> {
         let account =
             state.account(name)?.ok_or_else(|| StorageError::corrupt("state.db", "a name without account"))?;
         state.key(account.id, &key())?;
+        assert_eq!(state.oldest_delivery()?, Some(delivery()));
         for with in [None, Some("ann"), Some("bob"), Some("cyd")] {
             let with = with.map(|typed| Name::fold(typed).expect("a name"));
             for id in state.history(account.id, with.as_ref(), HistoryPage::After(MessageId(0)), 9)? {
@@ -133,6 +141,9 @@ fn a_changed_cell_is_damage_and_never_shown() {
         "UPDATE accounts SET name_id = 2 WHERE id = 3",
         "UPDATE keys SET outcome = 'ok|marketh'",
         "UPDATE keys SET request = 78",
+        "UPDATE deliveries SET last = 99",
+        "UPDATE deliveries SET time = -1",
+        "UPDATE deliveries SET at = 12",
         "UPDATE meta SET applied = 8",
         "UPDATE meta SET digest = 98",
         "UPDATE meta SET filed_to = 11",
@@ -155,12 +166,16 @@ fn a_changed_cell_is_damage_and_never_shown() {
 #[test]
 fn a_key_row_that_leads_elsewhere_is_damage() {
     let changes = [
-        "UPDATE views SET id = 12 WHERE id = 11 AND account = 2",
-        "UPDATE views SET id = 13 WHERE id = 11 AND account = 2",
-        "UPDATE views SET received = 1 WHERE id = 11 AND account = 1",
+        "UPDATE sheets SET first = 9 WHERE account = 2",
+        "UPDATE sheets SET first = 11 WHERE account = 2",
+        "UPDATE sheets SET account = 3 WHERE account = 2",
+        "UPDATE sheets SET body = x'010100010101' WHERE account = 2",
+        "UPDATE sheets SET body = x'' WHERE account = 1",
+        "UPDATE sheets SET crc = crc + 1 WHERE account = 1",
         "UPDATE inbox SET id = 10 WHERE id = 11",
-        "UPDATE talks SET id = 12 WHERE id = 11 AND account = 2",
-        "UPDATE talks SET id = 13 WHERE id = 11 AND account = 2",
+        "UPDATE talks SET first = 9 WHERE account = 2",
+        "UPDATE talks SET first = 11 WHERE account = 2",
+        "UPDATE talks SET name_id = 3 WHERE account = 2",
     ];
     for sql in changes {
         let dir = lived(true);

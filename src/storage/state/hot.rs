@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use chat::{Account, AccountId, Name};
 use rusqlite::{Connection, params};
 
+use super::ids::IdMap;
 use super::rows::{self, ACCOUNT, AccountRow, NameId};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -25,7 +26,7 @@ pub(super) struct Living {
 /// The accounts kept.
 #[derive(Debug, Default)]
 pub(super) struct Hot {
-    by_id: HashMap<AccountId, Living>,
+    by_id: IdMap<AccountId, Living>,
     by_name: HashMap<Name, AccountId>,
 }
 

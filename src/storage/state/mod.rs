@@ -15,16 +15,20 @@
 //! How far to apply: only what the log holds durably, says the caller, who knows it.
 
 mod chat;
+mod compare;
 #[cfg(test)]
 mod damage_tests;
 mod fresh;
 mod hot;
+mod ids;
 mod purge;
 mod rows;
 mod schema;
+mod sheets;
 mod shelf;
 #[cfg(test)]
 mod tests;
+mod view;
 mod young;
 
 use std::cell::RefCell;
@@ -37,6 +41,12 @@ use crate::consensus::{Boot, Index, Member, Mode};
 use crate::machine::MachineStorage;
 use crate::storage::db::{self, Sync};
 use crate::storage::error::StorageError;
+use crate::storage::number::Num;
+
+pub use compare::Difference;
+pub use view::StateView;
+
+pub(super) use schema::{FILE, adopt, position};
 
 /// SQLite's page cache for the state: it is read and written all over.
 const CACHE_KIB: u32 = 16 << 10;
@@ -58,6 +68,7 @@ pub struct StateStore {
     young: young::Young,
     /// Accounts that are gone have left rows to take away.
     purging: bool,
+    /// Not in the file: the log says it, in its first entry.
     mode: Mode,
 }
 
@@ -76,21 +87,20 @@ struct Progress {
 impl StateStore {
     /// Opens or creates the state beside the log of `me`.
     pub(super) fn open(dir: &Path, me: Member, cluster: &str) -> Result<Self, StorageError> {
-        let open = || {
-            let mut conn = db::open_writer(&dir.join(schema::FILE), Sync::Normal, CACHE_KIB)?;
-            schema::prepare(&mut conn, me, cluster)?;
-            let owner = schema::Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
-            let progress = schema::load(&conn, &owner)?;
-            let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
-            let (committed, hot, fresh) = (progress.clone(), RefCell::default(), RefCell::default());
-            Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true, mode: Mode::Quorum })
-        };
-        open().map_err(|error: StorageError| error.of_state())
+        let open = || Self::prepare(db::open_writer(&dir.join(schema::FILE), Sync::Normal, CACHE_KIB)?, me, cluster);
+        open().map_err(StorageError::of_state)
     }
 
-    /// How the log that is applied here is replicated. The log says so, in its first entry; whoever opens both tells.
-    pub fn set_mode(&mut self, mode: Mode) {
-        self.mode = mode;
+    fn prepare(mut conn: Connection, me: Member, cluster: &str) -> Result<Self, StorageError> {
+        schema::prepare(&mut conn, me, cluster)?;
+        Self::load(conn, schema::Owner { cluster: cluster.to_owned(), incarnation: me.incarnation })
+    }
+
+    fn load(conn: Connection, owner: schema::Owner) -> Result<Self, StorageError> {
+        let progress = schema::load(&conn, &owner)?;
+        let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
+        let (committed, hot, fresh) = (progress.clone(), RefCell::default(), RefCell::default());
+        Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true, mode: Mode::Quorum })
     }
 
     /// Starts a transaction: entries are applied until [`StateStore::commit`].
@@ -110,11 +120,37 @@ impl StateStore {
         result
     }
 
+    /// Makes all that was committed outlast a crash of the machine, with one fsync of the write-ahead log. Returns how far
+    /// the state is. Between transactions.
+    ///
+    /// One commit that waits for the disk does it, because the log that it syncs holds all commits before it; what had been
+    /// copied from there into the file was synced then.
+    pub fn sync(&mut self) -> Result<Index, StorageError> {
+        assert!(self.conn.is_autocommit(), "the state is synced in the middle of a transaction");
+        self.conn.execute_batch("PRAGMA synchronous = FULL")?;
+        let synced = self.commit_again();
+        self.conn.execute_batch("PRAGMA synchronous = NORMAL")?;
+        synced.map(|()| self.committed.applied)
+    }
+
+    /// A commit that says what the last one said.
+    fn commit_again(&self) -> Result<(), StorageError> {
+        let tx = self.conn.unchecked_transaction()?;
+        schema::save(&tx, &self.owner, &self.committed, &self.committed)?;
+        Ok(tx.commit()?)
+    }
+
     /// Does a part of the work of the next commit, as large as what was applied since: between two answers nobody waits
     /// for it.
     pub fn work_ahead(&mut self) -> Result<(), StorageError> {
         self.assert_open();
         self.young.file(&self.conn, self.hot.get_mut(), 0)
+    }
+
+    /// How many messages are kept, in whoever's view.
+    pub fn messages_count(&self) -> Result<u64, StorageError> {
+        self.fresh.borrow_mut().write(&self.conn)?;
+        Ok(self.conn.query_row("SELECT count(*) FROM messages", [], |row| row.get::<_, Num>(0))?.0)
     }
 
     fn try_commit(&mut self) -> Result<(), StorageError> {
@@ -179,5 +215,9 @@ impl MachineStorage for StateStore {
 
     fn mode(&self) -> Mode {
         self.mode
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 }

@@ -7,7 +7,9 @@
 use chat::AccountId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::rows;
+use super::chat::has_view;
+use super::rows::{self, MESSAGE};
+use super::sheets;
 use super::young::Young;
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -25,11 +27,11 @@ pub(super) fn step(conn: &Connection, young: &Young) -> Result<bool, StorageErro
     if rows::account_by_id(conn, AccountId(account.0))?.is_none_or(|row| row.living) {
         return Err(rows::damaged(format!("account {} is to be taken away, and is not gone", account.0)));
     }
-    let mut taken = messages(conn, young, account)?;
+    let mut taken = messages(conn, young, account.0)?;
     for sql in [
         "DELETE FROM inbox WHERE account = ?1 AND id IN (SELECT id FROM inbox WHERE account = ?1 LIMIT ?2)",
-        "DELETE FROM talks WHERE account = ?1 AND (name_id, id) IN
-         (SELECT name_id, id FROM talks WHERE account = ?1 LIMIT ?2)",
+        "DELETE FROM talks WHERE account = ?1 AND (name_id, first) IN
+         (SELECT name_id, first FROM talks WHERE account = ?1 LIMIT ?2)",
         "DELETE FROM keys WHERE account = ?1 AND key IN (SELECT key FROM keys WHERE account = ?1 LIMIT ?2)",
     ] {
         taken += conn.prepare_cached(sql)?.execute(params![account, PURGE_ROWS as i64])?;
@@ -40,25 +42,30 @@ pub(super) fn step(conn: &Connection, young: &Young) -> Result<bool, StorageErro
     Ok(true)
 }
 
-/// Views, and the messages that stand in no other view.
-fn messages(conn: &Connection, young: &Young, account: Num) -> Result<usize, StorageError> {
-    let sql = "SELECT views.id, sender, recipient FROM views CROSS JOIN messages USING (id)
-               WHERE account = ?1 ORDER BY views.id LIMIT ?2";
-    let mut statement = conn.prepare_cached(sql)?;
-    let page = statement.query_map(params![account, PURGE_ROWS as i64], |row| {
-        let other = if row.get::<_, Num>(1)? == account { 2 } else { 1 };
-        Ok((row.get(0)?, row.get(other)?))
-    })?;
-    let page: Vec<(Num, Num)> = page.collect::<Result<_, _>>()?;
-    let mut view = conn.prepare_cached("DELETE FROM views WHERE account = ?1 AND id = ?2")?;
-    let mut message = conn.prepare_cached(
-        "DELETE FROM messages WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM views WHERE account = ?2 AND id = ?1)",
-    )?;
-    for &(id, other) in &page {
-        view.execute(params![account, id])?;
-        if !young.has(other.0, id.0) {
-            message.execute(params![id, other])?;
+/// Sheets, and the messages that stand in no other view.
+fn messages(conn: &Connection, young: &Young, account: u64) -> Result<usize, StorageError> {
+    let mut taken = 0;
+    while taken < PURGE_ROWS
+        && let Some(sheet) = sheets::oldest(conn, account)?
+    {
+        for entry in &sheet.entries {
+            let other = other(conn, account, entry.id)?;
+            if other == account || !has_view(conn, young, other, entry.id)? {
+                conn.prepare_cached("DELETE FROM messages WHERE id = ?1")?.execute([Num(entry.id)])?;
+            }
         }
+        taken += sheet.entries.len();
+        sheets::take_away(conn, account, sheet.first)?;
     }
-    Ok(page.len())
+    Ok(taken)
+}
+
+/// Who else has the message in a view.
+fn other(conn: &Connection, account: u64, id: u64) -> Result<u64, StorageError> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {MESSAGE} FROM messages WHERE id = ?1"))?;
+    let mut found = statement.query([Num(id)])?;
+    let Some(row) = found.next()?.map(rows::message).transpose()? else {
+        return Err(rows::damaged(format!("message {id} is missing in the history of account {account}")));
+    };
+    Ok(row.other(account))
 }

@@ -6,11 +6,10 @@
 //!   [`StorageError::Corrupt`]: it is never a panic, and never shown.
 //!
 //! # Left out
-//! Rows that are nothing but keys (`views`, `talks`, `inbox`, `purges`, the indexes). They are checked against the rows that they
-//! lead to; one that leads nowhere any more can be missed, and one of `talks` can lead to a message of the same view with
-//! somebody else.
+//! Rows that are nothing but keys (`talks`, `inbox`, `purges`, the indexes). They are checked against the rows that they
+//! lead to; one that leads nowhere any more can be missed. The views have their own file, [`super::sheets`].
 
-use chat::{Account, AccountId, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Text};
+use chat::{Account, AccountId, Delivery, IdRange, KeyMemory, Message, MessageId, Millis, Name, PasswordHash, Text};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::fresh;
@@ -230,6 +229,11 @@ impl MessageRow<'_> {
         if self.sender == account { self.recipient } else { self.sender }
     }
 
+    /// Its text.
+    pub fn text(&self) -> &str {
+        self.text
+    }
+
     /// The length of its text.
     pub fn text_bytes(&self) -> u64 {
         self.text.len() as u64
@@ -257,8 +261,21 @@ pub(super) fn key(conn: &Connection, account: AccountId, key: &str) -> Result<Op
     let Some((at, memory, stored)) = cells(found.optional(), "a key")? else {
         return Ok(None);
     };
-    if stored == key_crc(account, key, at, memory.request, &memory.outcome) {
-        Ok(Some(memory))
+    check_key(account, key, at, memory.request, &memory.outcome, stored)?;
+    Ok(Some(memory))
+}
+
+/// Whether the row of a key is what was written.
+pub(super) fn check_key(
+    account: AccountId,
+    key: &str,
+    at: u64,
+    request: u64,
+    outcome: &str,
+    stored: u32,
+) -> Result<(), StorageError> {
+    if stored == key_crc(account, key, at, request, outcome) {
+        Ok(())
     } else {
         Err(damaged(format!("the checksum of a key of account {account} does not match")))
     }
@@ -275,6 +292,49 @@ pub(super) fn insert_key(
     let sql = "INSERT OR REPLACE INTO keys (account, key, at, request, outcome, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let crc = key_crc(account, key, at, memory.request, &memory.outcome);
     let row = params![Num(account.0), key, Num(at), Bits(memory.request), memory.outcome, crc];
+    conn.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
+// --- deliveries ----------------------------------------------------------------------------------------------
+
+fn delivery_crc(delivery: &Delivery) -> u32 {
+    let Delivery { at, n, time, account, range } = delivery;
+    crc(&[*at, *n, time.0, account.0, range.from.0, range.to.0], &[])
+}
+
+/// The columns of [`delivery`].
+pub(super) const DELIVERY: &str = "at, n, time, account, first, last, crc";
+
+/// The one with the least key.
+pub(super) fn oldest_delivery(conn: &Connection) -> Result<Option<Delivery>, StorageError> {
+    let mut statement = conn.prepare_cached(&format!("SELECT {DELIVERY} FROM deliveries ORDER BY at, n LIMIT 1"))?;
+    let mut rows = statement.query([])?;
+    rows.next()?.map(delivery).transpose()
+}
+
+/// Reads the columns of [`DELIVERY`].
+pub(super) fn delivery(row: &Row<'_>) -> Result<Delivery, StorageError> {
+    let found = || {
+        let range = IdRange::new(MessageId(number(row, 4)?), MessageId(number(row, 5)?));
+        let (time, account) = (Millis(number(row, 2)?), AccountId(number(row, 3)?));
+        Ok((Delivery { at: number(row, 0)?, n: number(row, 1)?, time, account, range }, row.get::<_, u32>(6)?))
+    };
+    let (delivery, stored) = cells(found(), "a delivery")?;
+    if stored == delivery_crc(&delivery) {
+        Ok(delivery)
+    } else {
+        Err(damaged(format!("the checksum of a delivery to account {} does not match", delivery.account)))
+    }
+}
+
+/// Remembers a delivery, in place of the one with its key.
+pub(super) fn insert_delivery(conn: &Connection, delivery: &Delivery) -> Result<(), StorageError> {
+    let sql = "INSERT OR REPLACE INTO deliveries (at, n, time, account, first, last, crc)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let Delivery { at, n, time, account, range } = delivery;
+    let (first, last) = (Num(range.from.0), Num(range.to.0));
+    let row = params![Num(*at), Num(*n), Num(time.0), Num(account.0), first, last, delivery_crc(delivery)];
     conn.prepare_cached(sql)?.execute(row)?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The tables of `state.db`, made for speed and size.
 //!
-//! A message costs one row in `messages`, one in each of its two `views`, one beside each of these in `talks`, and, until
-//! it is delivered, one in `inbox`; the latter four are nothing but keys. Names stand once, with the account, also of
-//! accounts that are gone: what they sent stays under their name.
+//! A message costs one row in `messages`, an entry on a sheet of each of its two views, and, if it is not delivered while
+//! it is young, a row in `inbox`. Names stand once, with the account, also of accounts that are gone: what they sent
+//! stays under their name.
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
@@ -15,22 +15,24 @@ use super::rows::{self, damaged};
 use super::young::Filed;
 
 /// The file, in errors.
-pub(super) const FILE: &str = STATE;
+pub(in crate::storage) const FILE: &str = STATE;
 
 /// Version of the tables. The state is derived: another version is rebuilt from the log, not migrated.
-const SCHEMA: u64 = 4;
+const SCHEMA: u64 = 5;
 
 /// - `accounts.undelivered` and `accounts.keys` count rows of `inbox` and `keys`, `accounts.undelivered_bytes` the texts of
 ///   the former, so that a login and a limited `send` need not. `meta.accounts` counts accounts that live.
 /// - `accounts.name_id` is the first account that ever had this name: what a history is asked for by. See
 ///   [`rows::NameId`].
-/// - `talks` is `views` again, by the name of the other, so that a history with one is not searched for among all.
+/// - `sheets` are the views: see [`super::sheets`]. `talks` says on which of them a name stands, so that a history with it
+///   is not searched for among all.
 /// - `messages.erased` says from which views it was erased ([`rows::FROM_SENDER`], [`rows::FROM_RECIPIENT`]): the views
 ///   that are kept in memory are read back from the messages.
-/// - `views.received` tells what came from what went; 0 and 1 cost no byte. A message to oneself is received.
+/// - A message to oneself is one entry, and received.
 /// - `messages.waiting` says whether a message is undelivered while it is young (above `meta.filed_to`); later, its row
 ///   in `inbox` says so. See [`super::young`], also for the other numbers of `meta`.
 /// - `crc` stands over all other columns of its row, `meta.crc` also over all `streams`. See [`super::rows`].
+/// - `deliveries` says what was delivered when, while a retention is in force ([`chat::Delivery`]).
 /// - `purges` lists accounts that are gone and whose rows are still to be taken away.
 const TABLES: &str = "
     CREATE TABLE meta (
@@ -50,18 +52,21 @@ const TABLES: &str = "
     CREATE TABLE messages (
         id INTEGER PRIMARY KEY, waiting INTEGER NOT NULL, erased INTEGER NOT NULL, sender INTEGER NOT NULL, recipient INTEGER NOT NULL,
         time INTEGER NOT NULL, text TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
-    CREATE TABLE views (
-        account INTEGER NOT NULL, id INTEGER NOT NULL, received INTEGER NOT NULL,
-        PRIMARY KEY (account, id)) STRICT, WITHOUT ROWID;
+    CREATE TABLE sheets (
+        account INTEGER NOT NULL, first INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL,
+        PRIMARY KEY (account, first)) STRICT, WITHOUT ROWID;
     CREATE TABLE talks (
-        account INTEGER NOT NULL, name_id INTEGER NOT NULL, id INTEGER NOT NULL,
-        PRIMARY KEY (account, name_id, id)) STRICT, WITHOUT ROWID;
+        account INTEGER NOT NULL, name_id INTEGER NOT NULL, first INTEGER NOT NULL,
+        PRIMARY KEY (account, name_id, first)) STRICT, WITHOUT ROWID;
     CREATE TABLE inbox (
         account INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (account, id)) STRICT, WITHOUT ROWID;
     CREATE TABLE keys (
         account INTEGER NOT NULL, key TEXT NOT NULL, at INTEGER NOT NULL, request INTEGER NOT NULL,
         outcome TEXT NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (account, key)) STRICT, WITHOUT ROWID;
     CREATE UNIQUE INDEX keys_by_age ON keys (account, at);
+    CREATE TABLE deliveries (
+        at INTEGER NOT NULL, n INTEGER NOT NULL, time INTEGER NOT NULL, account INTEGER NOT NULL,
+        first INTEGER NOT NULL, last INTEGER NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (at, n)) STRICT, WITHOUT ROWID;
     CREATE TABLE purges (account INTEGER PRIMARY KEY) STRICT;
 ";
 
@@ -81,23 +86,62 @@ pub(super) fn prepare(conn: &mut Connection, me: Member, cluster: &str) -> Resul
 }
 
 fn check(conn: &Connection, me: Member, cluster: &str) -> Result<(), StorageError> {
+    check_version(conn)?;
+    let found = owner(conn)?;
+    // A damaged owner is damage, not another's state.
+    load(conn, &found)?;
+    let is_ours = found == Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
+    if is_ours { Ok(()) } else { Err(StorageError::OtherState) }
+}
+
+/// Refuses tables that this program does not know.
+pub(super) fn check_version(conn: &Connection) -> Result<(), StorageError> {
     let sql = "SELECT schema FROM meta";
     let schema: Option<Num> = conn.query_row(sql, [], |row| row.get(0)).optional()?;
     match schema {
-        Some(Num(SCHEMA)) => {}
-        Some(Num(found)) => {
-            return Err(StorageError::Schema { file: FILE, found, known: SCHEMA });
-        }
-        None => return Err(damaged("it says nothing about its owner")),
+        Some(Num(SCHEMA)) => Ok(()),
+        Some(Num(found)) => Err(StorageError::Schema { file: FILE, found, known: SCHEMA }),
+        None => Err(damaged("it says nothing about its owner")),
     }
-    let sql = "SELECT cluster, incarnation FROM meta";
-    let owner = conn.query_row(sql, [], |row| {
+}
+
+/// What the file says of its owner. [`load`] checks it.
+pub(super) fn owner(conn: &Connection) -> Result<Owner, StorageError> {
+    let owner = conn.query_row("SELECT cluster, incarnation FROM meta", [], |row| {
         Ok(Owner { cluster: row.get(0)?, incarnation: Incarnation(row.get::<_, Bits>(1)?.0) })
     })?;
-    // A damaged owner is damage, not another's state.
-    load(conn, &owner)?;
-    let is_ours = owner == Owner { cluster: cluster.to_owned(), incarnation: me.incarnation };
-    if is_ours { Ok(()) } else { Err(StorageError::OtherState) }
+    Ok(owner)
+}
+
+/// How far the state in a file is, and its digest, if it is one of this cluster that this program can read.
+pub(in crate::storage) fn position(conn: &Connection, cluster: Option<&str>) -> Result<(Index, u64), StorageError> {
+    let (owner, progress) = load_any(conn)?;
+    if cluster.is_some_and(|cluster| cluster != owner.cluster) {
+        return Err(StorageError::OtherState);
+    }
+    Ok((progress.applied, progress.digest))
+}
+
+/// Makes a copy of another replica's state this one's own, in the caller's transaction.
+pub(in crate::storage) fn adopt(conn: &Connection, me: Member) -> Result<(), StorageError> {
+    let (owner, progress) = load_any(conn)?;
+    let owner = Owner { incarnation: me.incarnation, ..owner };
+    let sql = "UPDATE meta SET incarnation = ?1, crc = ?2";
+    conn.execute(sql, params![Bits(owner.incarnation.0), crc(&owner, &progress)])?;
+    Ok(())
+}
+
+/// Whoever's it is.
+fn load_any(conn: &Connection) -> Result<(Owner, Progress), StorageError> {
+    let Num(found) = conn.query_row("SELECT schema FROM meta", [], |row| row.get(0))?;
+    if found != SCHEMA {
+        return Err(StorageError::Schema { file: FILE, found, known: SCHEMA });
+    }
+    let owner = conn.query_row("SELECT cluster, incarnation FROM meta", [], |row| {
+        Ok(Owner { cluster: row.get(0)?, incarnation: Incarnation(row.get::<_, Bits>(1)?.0) })
+    })?;
+    let progress = load(conn, &owner)?;
+    Ok((owner, progress))
 }
 
 /// Whose state it is.

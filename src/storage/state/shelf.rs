@@ -7,8 +7,10 @@
 //!
 //! The names are those of `BTreeMap`, and so are the meanings, but a range stays within one account.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Bound;
+
+use super::ids::IdMap;
 
 /// An account and a message.
 pub(super) type Key = (u64, u64);
@@ -17,7 +19,7 @@ pub(super) type Key = (u64, u64);
 #[derive(Debug)]
 pub(super) struct Shelf<V> {
     /// Sorted by key; one that ran empty is kept for what comes next.
-    accounts: HashMap<u64, VecDeque<(Key, V)>>,
+    accounts: IdMap<u64, VecDeque<(Key, V)>>,
     /// Accounts to pop from, the least last; empty until something is popped.
     order: Vec<u64>,
     len: usize,
@@ -25,7 +27,7 @@ pub(super) struct Shelf<V> {
 
 impl<V> Default for Shelf<V> {
     fn default() -> Self {
-        Self { accounts: HashMap::new(), order: Vec::new(), len: 0 }
+        Self { accounts: IdMap::default(), order: Vec::new(), len: 0 }
     }
 }
 
@@ -69,6 +71,11 @@ impl<V: Copy> Shelf<V> {
         Some(value)
     }
 
+    /// All rows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
+        self.accounts.values().flatten().map(|(key, value)| (key, value))
+    }
+
     /// The rows within two bounds of one account, in order.
     pub fn range(&self, (from, to): (Bound<Key>, Bound<Key>)) -> impl DoubleEndedIterator<Item = (&Key, &V)> {
         let (Bound::Included(first) | Bound::Excluded(first), Bound::Included(last) | Bound::Excluded(last)) =
@@ -96,9 +103,10 @@ impl<V: Copy> Shelf<V> {
             .flatten()
     }
 
-    pub fn pop_first(&mut self) -> Option<(Key, V)> {
+    /// The first rows of the first account that has any, at most so many.
+    pub fn pop_some(&mut self, max: usize) -> Vec<(Key, V)> {
         if self.len == 0 {
-            return None;
+            return Vec::new();
         }
         if self.order.is_empty() {
             self.order = self.accounts.keys().copied().collect();
@@ -106,9 +114,10 @@ impl<V: Copy> Shelf<V> {
         }
         loop {
             let account = *self.order.last().expect("rows are left, and their accounts are in the order");
-            if let Some(row) = self.accounts.get_mut(&account).and_then(VecDeque::pop_front) {
-                self.len -= 1;
-                return Some(row);
+            if let Some(rows) = self.accounts.get_mut(&account).filter(|rows| !rows.is_empty()) {
+                let some: Vec<_> = rows.drain(..max.min(rows.len())).collect();
+                self.len -= some.len();
+                return some;
             }
             self.order.pop();
             self.accounts.remove(&account);
@@ -148,7 +157,13 @@ mod tests {
                         model.insert((account, id), step);
                     }
                     6 | 7 => assert_eq!(shelf.remove(&(account, id)), model.remove(&(account, id))),
-                    8 => assert_eq!(shelf.pop_first(), model.pop_first()),
+                    8 => {
+                        let some = shelf.pop_some(rng.usize(1..4));
+                        assert_eq!(some.is_empty(), model.is_empty());
+                        for row in some {
+                            assert_eq!(Some(row), model.pop_first());
+                        }
+                    }
                     _ => {
                         let to = rng.u64(id..=step);
                         let bounds = match rng.bool() {
@@ -163,7 +178,7 @@ mod tests {
                     }
                 }
             }
-            assert!(std::iter::from_fn(|| shelf.pop_first()).eq(model));
+            assert!(std::iter::from_fn(|| shelf.pop_some(1).pop()).eq(model));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The newest messages' rows of `views`, `talks` and `inbox`, kept in memory until there are enough to write them together.
+//! The newest messages' entries of views, and their rows of `inbox`, kept in memory until there are enough to write them together.
 //!
 //! Why: these rows are keyed by account, so that each message dirties pages all over the file, and SQLite writes whole
 //! pages: with a thousand busy accounts a commit of a thousand messages wrote 8 MiB. Filed 65,536 messages at a time,
@@ -24,10 +24,12 @@ use std::collections::hash_map::Entry;
 use std::ops::Bound;
 
 use chat::{AccountId, HistoryPage, IdRange, MessageId};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::hot::Hot;
+use super::ids::IdMap;
 use super::rows::{self, FROM_RECIPIENT, FROM_SENDER, MESSAGE, MessageRow, NameId};
+use super::sheets::{self, ENTRIES_MAX};
 use super::shelf::{Key, Shelf};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
@@ -39,11 +41,13 @@ pub(super) struct Pace {
     pub messages_max: usize,
     /// At least so many rows are filed with a commit, if there are any.
     pub rows_min: usize,
+    /// So many at the most on one sheet.
+    pub sheet_max: usize,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { messages_max: 1 << 16, rows_min: 256 }
+        Self { messages_max: 1 << 16, rows_min: 256, sheet_max: ENTRIES_MAX }
     }
 }
 
@@ -67,8 +71,6 @@ struct Generation {
     messages: usize,
 }
 
-const INSERT_VIEW: &str = "INSERT INTO views (account, id, received) VALUES (?1, ?2, ?3)";
-
 /// Where filing is: durable with every commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filed {
@@ -89,8 +91,19 @@ pub(super) struct Young {
     new: Generation,
     newest: u64,
     /// Bytes of the texts of what waits, for each account of which any waits.
-    waiting_bytes: HashMap<u64, u64>,
+    waiting_bytes: IdMap<u64, u64>,
     rows_added: usize,
+    /// Rows to be filed. Whole sheets are: what one holds too many is made up for.
+    owed: isize,
+}
+
+/// What [`Young::rows`] gives.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// Account, message, whether received, the other's name.
+    pub views: Vec<[u64; 4]>,
+    /// Account, message, 0.
+    pub inbox: Vec<[u64; 3]>,
 }
 
 /// What waits for an account here.
@@ -159,6 +172,20 @@ impl Young {
             young.seen(id);
         }
         Ok(young)
+    }
+
+    /// All of them, as the tables would hold them, each list in the order of its table.
+    pub fn rows(&self) -> Rows {
+        let mut rows = Rows::default();
+        for generation in [&self.old, &self.new] {
+            for ((account, id), view) in generation.views.iter() {
+                rows.views.push([*account, *id, view.received.into(), view.other.0]);
+            }
+            rows.inbox.extend(generation.waiting.iter().map(|((account, id), _)| [*account, *id, 0]));
+        }
+        rows.views.sort_unstable();
+        rows.inbox.sort_unstable();
+        rows
     }
 
     /// Where filing is.
@@ -285,13 +312,14 @@ impl Young {
     /// Files the views of an account that goes, for the purge to find; what waited does not wait any more.
     pub fn part_with(&mut self, conn: &Connection, account: AccountId) -> Result<(), StorageError> {
         let all = (Bound::Included((account.0, 0)), Bound::Included((account.0, u64::MAX)));
-        let mut insert = conn.prepare_cached(INSERT_VIEW)?;
         for generation in [&mut self.old, &mut self.new] {
             let views: Vec<(Key, View)> = generation.views.range(all).map(|(key, view)| (*key, *view)).collect();
-            for (key, view) in views {
-                insert.execute(params![Num(key.0), Num(key.1), view.received])?;
-                generation.views.remove(&key);
-                generation.waiting.remove(&key);
+            for (key, _) in &views {
+                generation.views.remove(key);
+                generation.waiting.remove(key);
+            }
+            for some in views.chunks(ENTRIES_MAX) {
+                sheets::add(conn, account.0, some.iter().map(entry).collect())?;
             }
         }
         self.waiting_bytes.remove(&account.0);
@@ -304,30 +332,41 @@ impl Young {
             self.old = std::mem::take(&mut self.new);
             self.filed = Filed { filing_to: self.newest, cursor: (0, 0), ..self.filed };
         }
-        let rows_max = rows_min.max(ROWS_FILED_PER_ROW * self.rows_added);
-        self.rows_added = 0;
-        let mut views = conn.prepare_cached(INSERT_VIEW)?;
-        let mut talks = conn.prepare_cached("INSERT INTO talks (account, name_id, id) VALUES (?1, ?2, ?3)")?;
-        for _ in 0..rows_max {
-            let Some((key, view)) = self.old.views.pop_first() else {
+        let owed = ROWS_FILED_PER_ROW * std::mem::take(&mut self.rows_added);
+        self.owed = (self.owed + owed as isize).max(rows_min as isize);
+        while self.owed > 0 {
+            let some = self.old.views.pop_some(self.pace.sheet_max);
+            let Some(&(cursor, _)) = some.last() else {
+                self.owed = 0;
                 break;
             };
-            views.execute(params![Num(key.0), Num(key.1), view.received])?;
-            talks.execute([Num(key.0), Num(view.other.0), Num(key.1)])?;
-            if let Some(bytes) = self.stop_waiting(key) {
-                conn.prepare_cached("INSERT INTO inbox (account, id) VALUES (?1, ?2)")?
-                    .execute(params![Num(key.0), Num(key.1)])?;
-                let living = hot.by_id(conn, AccountId(key.0))?.expect("what waits here waits for the living");
-                living.count(|row| {
-                    row.undelivered += 1;
-                    row.undelivered_bytes += bytes;
-                });
+            self.owed -= some.len() as isize;
+            sheets::add(conn, cursor.0, some.iter().map(entry).collect())?;
+            for (key, _) in some {
+                self.file_waiting(conn, hot, key)?;
             }
-            self.filed.cursor = key;
+            self.filed.cursor = cursor;
         }
         if self.old.views.is_empty() {
             self.filed = Filed { to: self.filed.filing_to, cursor: (0, 0), ..self.filed };
         }
         Ok(())
     }
+
+    /// Files that a message waits, if it does.
+    fn file_waiting(&mut self, conn: &Connection, hot: &mut Hot, key: Key) -> Result<(), StorageError> {
+        let Some(bytes) = self.stop_waiting(key) else { return Ok(()) };
+        let sql = "INSERT INTO inbox (account, id) VALUES (?1, ?2)";
+        conn.prepare_cached(sql)?.execute([Num(key.0), Num(key.1)])?;
+        let living = hot.by_id(conn, AccountId(key.0))?.expect("what waits here waits for the living");
+        living.count(|row| {
+            row.undelivered += 1;
+            row.undelivered_bytes += bytes;
+        });
+        Ok(())
+    }
+}
+
+fn entry(&((_, id), View { received, other }): &(Key, View)) -> sheets::Entry {
+    sheets::Entry { id, received, other }
 }

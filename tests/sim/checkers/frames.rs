@@ -58,10 +58,13 @@ impl Judge {
             | Frame::Vote { term, .. }
             | Frame::VoteReply { term, granted: false }
             | Frame::Append { term, .. }
+            | Frame::Snapshot { term, .. }
             | Frame::AppendReject { term, .. }
             | Frame::TimeoutNow { term }
             | Frame::ReadIndex { term, .. }
             | Frame::ReadIndexReply { term, .. }
+            | Frame::Change { term, .. }
+            | Frame::ChangeReply { term, .. }
             | Frame::Beat { term, .. }
             | Frame::BeatReply { term, .. } => {
                 ensure!(NoFalseClaims, hard.term >= *term, "{me} says {frame:?} with {hard:?} on its disk");

@@ -86,7 +86,7 @@ impl Ledger {
             Body::Founding(record) => {
                 ensure!(OneFounding, self.cluster.is_none(), "a second founding record is committed: {record:?}");
                 self.cluster = Some(record.cluster);
-                let first = Membership { voters: record.members.clone(), removed: Vec::new() };
+                let first = Membership { voters: record.members.clone(), ..Membership::default() };
                 self.memberships.push((entry.index, first));
             }
             Body::Membership(membership) => self.memberships.push((entry.index, membership.clone())),
@@ -121,8 +121,8 @@ impl Ledger {
 
     fn holders(&self, voters: &[Member], hosts: &[Host], index: Index, term: Option<Term>) -> usize {
         let holds = |member: &&Member| {
-            self.forgetful.contains(member)
-                || hosts.iter().any(|h| h.disk.me == **member && term.is_some() && h.disk.term_at(index) == term)
+            let holds = |disk: &Disk| disk.base.index > index || term.is_some() && disk.term_at(index) == term;
+            self.forgetful.contains(member) || hosts.iter().any(|h| h.disk.me == **member && holds(&h.disk))
         };
         voters.iter().filter(holds).count()
     }
@@ -141,7 +141,7 @@ impl Ledger {
             let here = node.log().term_at(entry.index);
             ensure!(
                 CommittedForever,
-                here == Some(entry.term),
+                here == Some(entry.term) || entry.index < node.log().base(),
                 "{me} leads term {term} without committed {}",
                 entry.index
             );
@@ -156,7 +156,9 @@ impl Ledger {
     pub fn is_leaders_log(&self, disk: &Disk, term: Term, matched: Index) -> bool {
         let Some(reign) = self.reigns.get(&term) else { return false };
         let expected = if matched <= reign.log.last() { reign.log.term_at(matched) } else { Some(term) };
-        disk.term_at(matched) == expected
+        // What is before the base of either is committed, and in the durable state.
+        let gone = matched < disk.base.index || matched < reign.log.base();
+        gone || disk.term_at(matched) == expected
     }
 
     /// Entries go to a state: they must be on the disk, and committed.

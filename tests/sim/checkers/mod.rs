@@ -4,11 +4,13 @@
 //! - [`frames`]: what a replica says is on its disk;
 //! - [`model`]: what the committed log means, by a reader of its text that shares no code with the product's;
 //! - [`requests`]: what clients were answered, against the model;
+//! - [`conversation`]: what a connection is sent, line by line, and what is marked because of it;
 //! - [`history`]: a few requests at a time, without any index: is there an order that explains them?
 //! - [`service`]: does a healthy majority serve?
 //!
 //! Every check panics with the law that was broken, and what broke it.
 
+mod conversation;
 mod frames;
 mod history;
 mod ledger;
@@ -22,6 +24,7 @@ use std::fmt;
 use plainsong::consensus::{Index, Role, Round, Standing, Term};
 use plainsong::machine::Applied;
 
+pub use conversation::{Asked, Book, Conversation, Speaker};
 pub use history::{History, Token};
 pub use ledger::Ledger;
 pub use model::{Fate, Model, Past};
@@ -46,6 +49,7 @@ pub enum Law {
     Refusals,
     Linearizable,
     Mailbox,
+    Delivery,
     Serves,
     NoFalseAlarm,
 }
@@ -66,6 +70,7 @@ impl fmt::Display for Law {
             Law::Refusals => "what is refused never takes effect",
             Law::Linearizable => "linearizable",
             Law::Mailbox => "mailboxes hold what was acknowledged",
+            Law::Delivery => "what a connection is shown, and what is marked because of it",
             Law::Serves => "a healthy majority serves",
             Law::NoFalseAlarm => "no healthy replica is told to start anew",
         })
@@ -96,6 +101,7 @@ pub struct Judge {
     pub requests: Requests,
     pub history: History,
     pub service: Service,
+    pub book: Book,
     /// Which term each host led at the end of its last turn.
     led: Vec<Option<Term>>,
     /// The newest round that was begun in each term.
@@ -124,6 +130,9 @@ impl Judge {
             let effect = self.model.commits(&entry);
             if let Some((op, index)) = effect {
                 self.requests.took_effect(op, index);
+            }
+            for id in self.model.take_marked() {
+                self.book.is_marked(&self.model, id);
             }
         }
         if standing.role == Role::Leader {
@@ -163,6 +172,16 @@ impl Judge {
                 self.digests.push(digest);
             }
         }
+    }
+
+    /// A copy of a state goes to another host: it is what everybody else's was.
+    pub fn copies(&self, host: usize, index: Index, digest: u64) {
+        let known = usize::try_from(index.0).expect("fits").checked_sub(1).and_then(|at| self.digests.get(at));
+        ensure!(
+            SameState,
+            known.is_none_or(|known| *known == digest),
+            "host {host} copies another state than {index}'s"
+        );
     }
 
     /// A client was answered with what rests on this entry: it must be safe, and later reads must hold it.

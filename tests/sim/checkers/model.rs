@@ -4,7 +4,7 @@
 //! a read at any index must show. The requests that clients make carry their number (`m17` as a text, `a17` as an ack's
 //! key, `e17` as an erase's, `$sim$17` as a password's hash), so that each effect is told from every other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use plainsong::consensus::{Body, Entry, Index};
 
@@ -29,6 +29,7 @@ pub enum Res {
     PasswordSet,
     Acked(u64),
     Marked,
+    Expired { messages: u64, more: bool },
     Refused(&'static str),
 }
 
@@ -43,6 +44,9 @@ impl Res {
             }
             (Res::Erased(mine), chat::Outcome::Erased(count)) => mine == count,
             (Res::PasswordSet, chat::Outcome::PasswordSet) => true,
+            (Res::Expired { messages: mine, more: on }, chat::Outcome::Expired { messages, more }) => {
+                (*mine, *on) == (*messages, *more)
+            }
             (Res::Acked(mine), chat::Outcome::Acked(id)) => *mine == id.0,
             (Res::Refused(code), chat::Outcome::Refused(refusal)) => refusal.code.to_string() == *code,
             _ => false,
@@ -59,6 +63,13 @@ pub struct Mail {
     delivered: u64,
     /// From this index on its recipient does not see it any more.
     erased: u64,
+}
+
+impl Mail {
+    /// It is neither delivered nor erased.
+    pub fn waits(&self) -> bool {
+        self.delivered == NEVER && self.erased == NEVER
+    }
 }
 
 /// One message that an account sent or got.
@@ -103,6 +114,16 @@ pub struct Model {
     streams: BTreeMap<String, (u64, u64)>,
     living: BTreeMap<String, u64>,
     owners: BTreeMap<u64, Owner>,
+    /// Of marks under a retention: when each was made, and of which account it delivered which ids.
+    deliveries: VecDeque<(u64, u64, u64, u64)>,
+    /// To which account each message went.
+    recipients: HashMap<u64, u64>,
+    /// What marks delivered since somebody last looked.
+    marked: Vec<u64>,
+    /// So many messages went with the retention.
+    pub expired: u64,
+    /// The time of the entry that is looked at.
+    time: u64,
 }
 
 impl Model {
@@ -128,6 +149,7 @@ impl Model {
             Body::Noop | Body::Founding(_) | Body::Membership(_) => Fate::Nothing,
             Body::Command(bytes) => {
                 let line = std::str::from_utf8(bytes).expect("clients of this simulation send text");
+                self.time = entry.time;
                 self.command(entry.index, line, &mut effect)
             }
         };
@@ -162,9 +184,12 @@ impl Model {
         if let Some(marks) = command.strip_prefix("|mark|") {
             for mark in marks.split(';').filter(|m| !m.is_empty()) {
                 let (account, ranges) = mark.split_once(':').expect("an account and ranges");
-                self.mark(account.parse().expect("a number"), ranges, index - 1, index);
+                self.mark(account.parse().expect("a number"), ranges, index - 1, (index, limits));
             }
             return Res::Marked;
+        }
+        if command == "|expire" {
+            return self.expire(index, limits);
         }
         let (speaker, request) = command.split_once('|').expect("a speaker");
         let (name, id) = speaker.rsplit_once('#').expect("name#id");
@@ -194,7 +219,7 @@ impl Model {
                 self.owners.get_mut(&id).expect("it lives").passwords.push((index, tag.to_owned()));
                 Res::PasswordSet
             }
-            Some(("9", ack)) => self.ack(index, id, key, ack, effect),
+            Some(("9", ack)) => self.ack((index, limits), id, key, ack, effect),
             _ => panic!("no such command: {command}"),
         };
         if let (Some(key), false) = (key, matches!(res, Res::Refused(_))) {
@@ -256,6 +281,7 @@ impl Model {
         }
         let owner = self.owners.get_mut(&recipient).expect("it lives");
         *effect = text.strip_prefix('m').and_then(|n| n.parse().ok());
+        self.recipients.insert(index, recipient);
         owner.mail.push(Mail { id: index, text: text.to_owned(), delivered: NEVER, erased: NEVER });
         Res::Sent { id: index, online }
     }
@@ -273,25 +299,60 @@ impl Model {
         Res::Erased(ids.len() as u64)
     }
 
-    fn ack(&mut self, index: u64, id: u64, key: Option<&str>, ack: &str, effect: &mut Option<usize>) -> Res {
+    fn ack(&mut self, at: (u64, &str), id: u64, key: Option<&str>, ack: &str, effect: &mut Option<usize>) -> Res {
         let (until, ranges) = ack.split_once('|').expect("an id and ranges");
         let until: u64 = until.parse().expect("a number");
         *effect = key.and_then(|k| k.strip_prefix('a')).and_then(|n| n.parse().ok());
-        self.mark(id, ranges, until.min(index - 1), index);
+        self.mark(id, ranges, until.min(at.0 - 1), at);
         Res::Acked(until)
     }
 
-    fn mark(&mut self, account: u64, ranges: &str, newest: u64, index: u64) {
+    fn mark(&mut self, account: u64, ranges: &str, newest: u64, (index, limits): (u64, &str)) {
         let Some(owner) = self.owners.get_mut(&account).filter(|o| o.deleted == NEVER) else { return };
         for range in ranges.split(',').filter(|r| !r.is_empty()) {
             let (from, to) = range.split_once('-').expect("from-to");
             let (from, to): (u64, u64) = (from.parse().expect("a number"), to.parse().expect("a number"));
-            for mail in owner.mail.iter_mut().filter(|m| m.delivered == NEVER) {
-                if (from..=to.min(newest)).contains(&mail.id) {
-                    mail.delivered = index;
-                }
+            let ids = from..=to.min(newest);
+            let waits = |m: &&mut Mail| m.delivered == NEVER && m.erased == NEVER && ids.contains(&m.id);
+            let before = self.marked.len();
+            for mail in owner.mail.iter_mut().filter(waits) {
+                mail.delivered = index;
+                self.marked.push(mail.id);
+            }
+            if self.marked.len() > before && limit(limits, 'r').is_some() {
+                self.deliveries.push_back((self.time, account, *ids.start(), *ids.end()));
             }
         }
+    }
+
+    /// A step of the retention: of at most 64 deliveries, 16 messages each.
+    fn expire(&mut self, index: u64, limits: &str) -> Res {
+        let (mut gone, mut steps) = (0, 0);
+        while let Some(seconds) = limit(limits, 'r').filter(|_| steps < 64) {
+            let over = |at: u64| at + seconds as u64 * 1_000 <= self.time;
+            let Some((at, account, from, to)) = self.deliveries.pop_front_if(|first| over(first.0)) else { break };
+            steps += 1;
+            let lives = self.owners.get(&account).filter(|owner| owner.deleted == NEVER);
+            let seen =
+                lives.into_iter().flat_map(|o| &o.mail).filter(|m| m.erased == NEVER && m.id >= from && m.id <= to);
+            let page: Vec<u64> = seen.map(|mail| mail.id).take(16).collect();
+            for past in self.owners.values_mut().filter(|o| o.deleted == NEVER) {
+                past.past
+                    .iter_mut()
+                    .filter(|p| p.erased == NEVER && page.contains(&p.id))
+                    .for_each(|p| p.erased = index);
+                past.mail
+                    .iter_mut()
+                    .filter(|m| m.erased == NEVER && page.contains(&m.id))
+                    .for_each(|m| m.erased = index);
+            }
+            gone += page.len() as u64;
+            if let Some(last) = page.last().filter(|last| page.len() == 16 && **last < to) {
+                self.deliveries.push_front((at, account, last + 1, to));
+            }
+        }
+        self.expired += gone;
+        Res::Expired { messages: gone, more: steps == 64 }
     }
 
     // --- what a read at an index shows -------------------------------------------------------------------------
@@ -341,6 +402,61 @@ impl Model {
     pub fn after(&self, account: u64, id: u64) -> Option<&Mail> {
         let mail = &self.owners.get(&account)?.mail;
         mail.get(mail.partition_point(|m| m.id <= id))
+    }
+
+    /// What was marked since this was last asked.
+    pub fn take_marked(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.marked)
+    }
+
+    /// The account that a message went to, and the message.
+    pub fn mail(&self, id: u64) -> Option<(u64, &Mail)> {
+        let account = *self.recipients.get(&id)?;
+        let mail = &self.owners[&account].mail;
+        Some((account, &mail[mail.binary_search_by_key(&id, |mail| mail.id).ok()?]))
+    }
+
+    /// All messages, of accounts that live or lived.
+    pub fn all_mail(&self) -> impl Iterator<Item = &Mail> {
+        self.owners.values().flat_map(|owner| &owner.mail)
+    }
+
+    /// The name that an account has or had.
+    pub fn name_of(&self, account: u64) -> &str {
+        &self.owners[&account].name
+    }
+
+    /// Whether the account is gone.
+    pub fn is_gone(&self, account: u64) -> bool {
+        self.owners[&account].deleted != NEVER
+    }
+
+    /// How many messages waited for an account, at every index from one to another.
+    pub fn waited(&self, account: u64, from: Index, to: Index) -> BTreeSet<usize> {
+        let mut changes: BTreeMap<u64, i64> = BTreeMap::new();
+        let mut count = 0;
+        let Some(owner) = self.owners.get(&account) else { return BTreeSet::new() };
+        for mail in &owner.mail {
+            for (at, change) in [(mail.id, 1), (mail.delivered.min(mail.erased), -1)] {
+                if at <= from.0 {
+                    count += change;
+                } else {
+                    *changes.entry(at).or_default() += change;
+                }
+            }
+        }
+        let after = changes.range(..=to.0).scan(count, |count, (_, change)| {
+            *count += change;
+            Some(*count)
+        });
+        let all = std::iter::once(count).chain(after);
+        all.map(|count| usize::try_from(count).expect("what waits no more had waited")).collect()
+    }
+
+    /// Every account of the name that lived at some time from one index to another.
+    pub fn accounts_between(&self, name: &str, from: Index, to: Index) -> Vec<u64> {
+        let lived = |(id, owner): (&u64, &Owner)| (owner.name == name && owner.deleted > from.0).then_some(*id);
+        self.owners.range(..=to.0).filter_map(lived).collect()
     }
 
     /// Every account that lives after all that is committed.

@@ -1,0 +1,132 @@
+//! The operator's way back: files are damaged on purpose, named by `verify`, and made again; a lost majority is left behind.
+
+use std::process::{Command, Output, Stdio};
+
+use plainsong::drill::{Cluster, wait_until};
+use rusqlite::Connection;
+
+use crate::harness::{PATIENCE, binary, last_follower, three, together};
+use crate::person::Person;
+
+fn run(cluster: &Cluster, words: &[&str]) -> Output {
+    let config = cluster.config();
+    let command = Command::new(binary()).args(words).arg("--config").arg(config).stdin(Stdio::null()).output();
+    command.expect("the binary runs")
+}
+
+/// Runs it, and gives what it said on both outputs, if it ended as it should.
+fn says(cluster: &Cluster, code: i32, words: &[&str]) -> String {
+    let output = run(cluster, words);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+    said
+}
+
+fn meddle(cluster: &Cluster, id: u16, file: &str, sql: &str) {
+    let conn = Connection::open(cluster.data_dir(id).join(file)).expect("a stopped replica's file");
+    assert!(conn.execute(sql, []).expect("it is written") > 0, "{sql}");
+}
+
+#[test]
+fn damage_is_named_and_what_is_damaged_is_made_again() {
+    let _turn = together();
+    let mut cluster = three();
+    let mut ann = Person::new(&cluster, 1, "ann");
+    ["the first", "the second", "the third"].iter().for_each(|text| {
+        ann.sends("ann", text);
+    });
+    let leader = cluster.await_leader().expect("a leader");
+    let victim = last_follower(&cluster, leader);
+    let id = victim.to_string();
+    assert!(says(&cluster, 0, &["verify", "-i", &id]).contains("sound"), "while it runs");
+    assert!(says(&cluster, 75, &["rebuild", "-i", &id, "--state", "--yes"]).contains("in use"));
+    cluster.await_whole().expect("all have applied all");
+    cluster.terminate(victim).expect("it ran");
+
+    assert!(says(&cluster, 0, &["verify", "-i", &id]).contains("what the log gives"));
+    meddle(&cluster, victim, "state.db", "UPDATE messages SET text = 'the secone' WHERE text = 'the second'");
+    let said = says(&cluster, 65, &["verify", "-i", &id]);
+    assert!(said.contains("checksum of message") && said.contains("rebuild --state"), "{said}");
+    assert!(says(&cluster, 1, &["rebuild", "-i", &id, "--state"]).contains("nothing was changed"), "nobody said yes");
+    says(&cluster, 0, &["rebuild", "-i", &id, "--state", "--yes"]);
+    says(&cluster, 0, &["verify", "-i", &id]);
+    meddle(&cluster, victim, "log.db", "DELETE FROM entries WHERE idx = 4");
+    let said = says(&cluster, 65, &["verify", "-i", &id]);
+    assert!(said.contains("entry 4") && said.contains("rebuild --from-others"), "{said}");
+    assert!(says(&cluster, 0, &["rebuild", "-i", &id, "--from-others", "--yes"]).contains("serve without it"));
+    cluster.restart(victim).expect("it starts");
+    cluster.await_whole().expect("it is filled, and votes");
+    assert!(says(&cluster, 0, &["verify", "-i", &id]).contains("sound"));
+}
+
+#[test]
+fn a_replica_is_not_given_up_when_the_others_do_not_serve() {
+    let _turn = together();
+    let mut cluster = three();
+    cluster.await_whole().expect("it serves");
+    cluster.kill_all(&[2, 3]).expect("they ran");
+    let said = says(&cluster, 69, &["rebuild", "-i", "2", "--from-others", "--yes"]);
+    assert!(said.contains("none of the other replicas serves"), "{said}");
+    assert!(cluster.data_dir(2).join("log.db").exists());
+    let said = says(&cluster, 0, &["rebuild", "-i", "2", "--from-others", "--force", "--yes"]);
+    assert!(said.contains("--force"), "{said}");
+    assert!(!cluster.data_dir(2).join("log.db").exists());
+}
+
+#[test]
+fn a_mailbox_is_read_as_it_was() {
+    let _turn = together();
+    let cluster = three();
+    let mut ann = Person::new(&cluster, 1, "ann");
+    let (_, first) = ann.sends("ann", "the first");
+    ann.sends("ann", "the second");
+    cluster.await_whole().expect("all have applied all");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let into = folder.path().join("then").display().to_string();
+    let at = first.to_string();
+    let said = says(&cluster, 0, &["replay", "-i", "1", "--into", &into, "--to-index", &at, "--mailbox", "Ann"]);
+    assert!(said.contains(&format!("msg|{first}|ann|")) && said.contains("|the first\n"), "{said}");
+    assert!(!said.contains("the second"), "{said}");
+    assert!(says(&cluster, 0, &["replay", "-i", "1", "--into", &into]).contains("accounts  1\nmessages  1\n"));
+    assert!(says(&cluster, 1, &["replay", "-i", "1", "--into", &into, "--to-index", "2"]).contains("new directory"));
+}
+
+/// 1. Two of three disks are taken for lost, and the third is recovered. 2. One of the two comes back after all.
+#[test]
+fn a_recovered_replica_serves_alone_refuses_who_is_left_behind_and_fills_who_comes_blank() {
+    let _turn = together();
+    let mut cluster = three();
+    let mut ann = Person::new(&cluster, 1, "ann");
+    ann.sends("ann", "before");
+    cluster.await_whole().expect("all have it");
+    assert!(says(&cluster, 75, &["recover", "--force", "-i", "1", "--yes"]).contains("in use"));
+    cluster.kill_all(&[1, 2, 3]).expect("they ran");
+    assert!(says(&cluster, 2, &["recover", "-i", "1", "--yes"]).contains("--force"));
+    assert!(says(&cluster, 0, &["recover", "--force", "-i", "1", "--yes"]).contains("Left behind: 2."));
+    cluster.restart(1).expect("it starts");
+    let mut ann = wait_until("it serves alone", PATIENCE, || {
+        let mut person = Person::over(cluster.connect(1, PATIENCE).ok()?);
+        person.client().request("2|ann").ok()?.last.starts_with("ok|login").then_some(person)
+    })
+    .expect("a majority of one");
+    ann.sends("ann", "after");
+
+    cluster.restart(2).expect("it starts");
+    let refused = wait_until("each tells of the other", PATIENCE, || {
+        let told = |id| std::fs::read_to_string(cluster.log_file(id)).unwrap_or_default();
+        (told(1) + &told(2)).contains("two different clusters").then_some(())
+    });
+    refused.expect("by the cluster's id");
+    assert!(says(&cluster, 0, &["log", "-i", "2"]).lines().all(|line| !line.ends_with("|after")));
+    cluster.kill(2).expect("it ran");
+
+    for id in [2, 3] {
+        std::fs::remove_dir_all(cluster.data_dir(id)).expect("an empty disk");
+        cluster.restart(id).expect("it starts");
+    }
+    cluster.await_whole().expect("both are filled, and vote");
+    assert!(says(&cluster, 0, &["log", "-i", "3"]).contains("|after\n"));
+    cluster.terminate(1).expect("it ran");
+    let (mut ann, _) = Person::back(&cluster, 3, "ann");
+    ann.sends("ann", "without the first");
+}
