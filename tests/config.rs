@@ -59,6 +59,12 @@ fn grammar() -> Vec<Bad> {
 fn values() -> Vec<Bad> {
     vec![
         line("drop_silent_after_ms: §800", "is not served yet", "leave the key out"),
+        line("log: { keep_days: §9 }\nreplication: primary-backup", "`log.keep_days` is 9", "the log is kept whole"),
+        line(
+            "log: { keep_entries: §900000 }\nreplication: primary-backup",
+            "the log is kept whole",
+            "before the cluster is founded",
+        ),
         line("cluster: §\"\"", "`cluster` is \"\"", "1 to 64 bytes"),
         line("cluster: §a|b", "`cluster` is \"a|b\"", "without `|`"),
         line("cluster: §two words", "`cluster` is \"two words\"", "spaces"),

@@ -1,8 +1,10 @@
 //! `replication: primary-backup` with real processes: three replicas, two crashes, and then all of them.
 
+use std::process::{Command, Stdio};
+
 use plainsong::drill::{Cluster, ClusterOptions, KeyedWriter, read_mailbox, wait_until};
 
-use crate::harness::{PATIENCE, REQUEST_TIMEOUT, start, together, writer};
+use crate::harness::{PATIENCE, REQUEST_TIMEOUT, binary, start, together, writer};
 use crate::person::Person;
 
 /// Messages between two harms.
@@ -95,4 +97,71 @@ fn a_member_that_hangs_blocks_all_writes_and_nothing_is_lost_or_doubled_when_it_
     sent.push(text.to_owned());
     send_some(&mut writer, &mut sent);
     cluster.ids().into_iter().for_each(|at| assert_read(&cluster, at, &sent));
+}
+
+/// Runs the program beside the cluster, and gives what it said on both outputs, if it ended as it should.
+fn says(cluster: &Cluster, code: i32, words: &[&str]) -> String {
+    let mut command = Command::new(binary());
+    let output = command.args(words).arg("--config").arg(cluster.config()).stdin(Stdio::null()).output();
+    let output = output.expect("the binary runs");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+    said
+}
+
+#[test]
+fn the_tools_read_a_log_whose_ids_leap_with_each_view() {
+    let _turn = together();
+    let mut cluster = three();
+    let (mut sent, mut writer) = (Vec::new(), writer(&cluster, "w", "reader", &[1, 2, 3]));
+    for victim in [1, 2] {
+        send_some(&mut writer, &mut sent);
+        cluster.kill(victim).expect("it ran");
+        send_some(&mut writer, &mut sent);
+        cluster.restart(victim).expect("it comes back");
+        whole(&cluster);
+    }
+    assert!(says(&cluster, 0, &["verify", "-i", "3"]).contains("sound"), "while it runs");
+    let running = says(&cluster, 0, &["log", "-i", "3", "--kind", "send"]);
+    assert_eq!(running.lines().count(), sent.len(), "{running}");
+    assert!(says(&cluster, 0, &["log", "-i", "3", "--kind", "founding"]).contains("|primary-backup|"));
+    cluster.terminate(3).expect("it ran");
+
+    assert!(says(&cluster, 0, &["verify", "-i", "3"]).contains("what the log gives"));
+    let into = cluster.data_dir(3).with_file_name("replayed");
+    let into = into.to_str().expect("a path in UTF-8");
+    let replayed = says(&cluster, 0, &["replay", "-i", "3", "--into", into, "--mailbox", "reader"]);
+    let texts: Vec<&str> = replayed.lines().filter(|line| line.starts_with("msg|")).collect();
+    assert_eq!(texts.len(), sent.len(), "{replayed}");
+    assert!(texts.iter().zip(&sent).all(|(line, text)| line.ends_with(text.as_str())), "{replayed}");
+
+    // A state derived anew goes on where it was; a replica made again from the others is let into a view.
+    says(&cluster, 0, &["rebuild", "-i", "3", "--state", "--yes"]);
+    cluster.restart(3).expect("it comes back");
+    whole(&cluster);
+    cluster.terminate(3).expect("it ran");
+    assert!(says(&cluster, 0, &["rebuild", "-i", "3", "--from-others", "--yes"]).contains("serve without it"));
+    cluster.restart(3).expect("it starts blank");
+    whole(&cluster);
+    send_some(&mut writer, &mut sent);
+    assert_read(&cluster, 3, &sent);
+    assert!(says(&cluster, 0, &["verify", "-i", "3"]).contains("sound"));
+}
+
+#[test]
+fn changes_of_members_are_refused_with_what_to_do_instead() {
+    let _turn = together();
+    let mut cluster = three();
+    for words in [["leave", "-i", "3", "--yes"], ["remove", "-i", "3", "--yes"]] {
+        let said = says(&cluster, 1, &words);
+        assert!(said.contains("refused") && said.contains("start that replica blank"), "{said}");
+    }
+    let contact = cluster.internal_address(1).to_string();
+    cluster.terminate(3).expect("it ran");
+    let said = says(&cluster, 78, &["server", "-i", "3", "--join", &contact]);
+    assert!(said.contains("--join is for `replication: quorum`"), "{said}");
+    let said = says(&cluster, 1, &["recover", "-i", "3", "--force", "--yes"]);
+    assert!(said.contains("one replica serves alone"), "{said}");
+    cluster.restart(3).expect("nothing has changed");
+    whole(&cluster);
 }
