@@ -144,6 +144,14 @@ impl Core {
         }
     }
 
+    /// Who has to hold an entry: most of the voters, or all members of the view that is known to be installed.
+    pub fn voters(&self) -> Vec<Member> {
+        match self {
+            Self::Quorum(node) => node.voters().to_vec(),
+            Self::PrimaryBackup(node) => node.views().installed.members.iter().map(|(member, _)| *member).collect(),
+        }
+    }
+
     /// Whose deaths matter: somebody should look for proof while they are silent.
     pub fn watched(&self) -> Vec<(Member, Run)> {
         match self {

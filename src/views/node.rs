@@ -382,6 +382,11 @@ impl Node {
             self.runs.insert(member, run);
             self.batch.peer_runs.push((member, run));
         }
+        // A proof may have been wrong: a firewall rejects. Who is linked lives; should the link be older than the proof, there
+        // will be another one.
+        if self.dead.get(&member) == Some(&run) {
+            self.dead.remove(&member);
+        }
         self.link_down(member.id);
         self.founder.met(peer.clone());
         self.peers.insert(member.id, Peer { intro: peer, news: None });

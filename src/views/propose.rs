@@ -154,6 +154,10 @@ impl Node {
             return Some((self.me, self.run));
         }
         let Peer { intro, news } = self.peers.get(&member.id).filter(|peer| peer.intro.member == member)?;
+        // The proof may come before the end of the link: a view with it would be replaced by its like, without an end.
+        if self.is_dead(member, intro.run) {
+            return None;
+        }
         let News { installed, warm, .. } = (*news)?;
         (!warm && installed <= self.views.installed.id).then_some((member, intro.run))
     }

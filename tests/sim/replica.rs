@@ -22,11 +22,10 @@ use plainsong::actors::replicator::storing::Storing;
 use plainsong::actors::replicator::view::View;
 use plainsong::actors::store::{LogJob, StateJob, StateNews};
 use plainsong::consensus::founding::Introduction;
-use plainsong::consensus::{
-    Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term,
-};
+use plainsong::consensus::{Duty, Frame, Index, Input, Member, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term};
 use plainsong::machine;
 use plainsong::machine::audit::Verdict;
+use plainsong::mode::Core;
 use plainsong::wire::{PeerLine, Presence};
 
 use super::checkers::ensure;
@@ -59,6 +58,7 @@ pub enum Mail {
     ProposeMarks,
     Sweep,
     HandOver,
+    Dead(Member, Run),
 }
 
 /// Requests, printable: when they arrived is a real clock's time, and differs from run to run.
@@ -128,7 +128,7 @@ pub struct Replica {
     pub run: Run,
     /// As its config file says, which is not that of the others.
     pub quota: chat::Quota,
-    pub node: Node,
+    pub node: Core,
     pub origin: Origin,
     pub requests: Requests,
     pub online: Online,
@@ -160,8 +160,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    pub fn new(node: Node, run: Run, ids: Vec<ReplicaId>, now: Instant) -> Self {
-        let me = node.me();
+    pub fn new(node: Core, run: Run, ids: Vec<ReplicaId>, now: Instant) -> Self {
+        let (me, mode) = (node.me(), node.mode());
         let addresses: BTreeMap<ReplicaId, String> = ids.iter().map(|id| (*id, String::new())).collect();
         Self {
             me,
@@ -173,7 +173,7 @@ impl Replica {
             origin: Origin::default(),
             requests: Requests::new(),
             online: Online::default(),
-            view: View::new(me.id, addresses, now),
+            view: View::new(me.id, addresses, now).with_mode(mode),
             timers: Timers::new(me.id, ELECTION_MIN, ELECTION_MAX),
             heart: Heart::new(me.id),
             ids,
@@ -250,6 +250,7 @@ impl Replica {
                 self.keep_log();
             }
             Mail::HandOver => self.step(Input::HandOver),
+            Mail::Dead(member, run) => self.step(Input::Dead(member, run)),
         }
     }
 

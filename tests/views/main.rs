@@ -72,7 +72,9 @@ fn first_broken() {
         catch_unwind(AssertUnwindSafe(|| match seed {
             0 => {
                 orders::told_one_alone();
-                orders::news_come_late();
+                orders::news_come_late(false);
+                orders::news_come_late(true);
+                orders::wrongly_proven();
             }
             _ => drop(walk(*seed, false)),
         }))

@@ -13,6 +13,9 @@ use plainsong::views::Node;
 use super::disk::Disk;
 use super::oracle::Oracle;
 
+/// A replica takes its duties until there are none: so often at most.
+const TURNS_MAX: usize = 8;
+
 /// What lies in a replica's inbox from another one.
 #[derive(Clone, Debug)]
 pub enum Item {
@@ -285,7 +288,13 @@ impl World {
     /// Takes a replica's duties, and does them, or some of them.
     pub fn turn(&mut self, at: usize) {
         let Some(mut process) = self.hosts[at].process.take() else { return };
+        let promised = process.node.views().promised.id;
         let duties = process.node.duties();
+        if process.node.views().promised.id != promised {
+            let mut node = process.node.clone();
+            let ends = (0..TURNS_MAX).any(|_| node.duties().is_empty());
+            assert!(ends, "{} finds something to do without an end", id(at));
+        }
         let dies_after = self.dies_after.take_if(|(host, _)| *host == at).map(|(_, after)| after);
         let views = self.oracle.views;
         self.oracle.look(&process.node, &self.hosts[at].disk);
