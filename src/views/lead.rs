@@ -70,10 +70,12 @@ impl Lead {
 impl Node {
     // --- replicating -----------------------------------------------------------------------------------------
 
-    /// Begins to replicate to a linked peer, where the logs are likely to meet.
+    /// Begins to replicate to a linked peer, where the logs are likely to meet: at the end of this one. Not where the peer
+    /// was when the link came up: one that has learnt 180,000 entries since was sent them all again before the view with
+    /// it could be installed, and nobody was served meanwhile.
     pub(super) fn track(&mut self, id: ReplicaId) {
         let Some(peer) = self.peers.get(&id) else { return };
-        let progress = Progress::new(peer.intro.member, peer.intro.run, peer.intro.last.min(self.log.last()));
+        let progress = Progress::new(peer.intro.member, peer.intro.run, self.log.last());
         if let Part::Proposer(lead) | Part::Leader(lead) = &mut self.part {
             lead.progress.insert(id, progress);
         }

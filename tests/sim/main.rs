@@ -7,6 +7,7 @@ mod sim;
 use sim::hunt::{keep_panics, replay_command, seeds_that_failed, try_seed};
 use sim::run::{Summary, run, run_styled};
 use sim::style::{Style, VIEWS_FROM};
+use sim::survives;
 use sim::trace::Trace;
 use sim::world::SECOND;
 
@@ -92,6 +93,31 @@ fn a_seed_run_twice_gives_the_same_trace() {
         assert!(one.text().len() > 10_000, "the trace says nothing");
         assert!(one.text() == other.text(), "seed {seed}");
     }
+}
+
+#[test]
+fn so_many_of_1_3_5_and_7_may_die_one_after_the_other() {
+    survives::one_after_the_other();
+}
+
+#[test]
+fn so_many_of_1_3_5_and_7_may_die_at_once() {
+    survives::at_once();
+}
+
+#[test]
+fn after_all_have_died_so_many_of_1_3_5_and_7_must_be_back() {
+    survives::all();
+}
+
+#[test]
+fn one_that_hangs_stops_primary_backup_alone() {
+    survives::one_hangs();
+}
+
+#[test]
+fn one_that_lost_its_disk_is_refilled_in_both_modes() {
+    survives::one_is_wiped();
 }
 
 /// The first seed that breaks something, those that failed once first, and what says so: for `tests/mutants`, which puts bugs in.

@@ -37,6 +37,7 @@ mod replica;
 pub mod run;
 mod stores;
 pub mod style;
+pub mod survives;
 mod talk;
 pub mod trace;
 pub mod world;

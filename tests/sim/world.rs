@@ -115,6 +115,7 @@ impl World {
         let drawn = Style::draw(&mut rng).in_mode_of(seed);
         let style = style.unwrap_or(drawn);
         let mut judge = Judge::default();
+        judge.mode = style.mode;
         judge.service.fsync_max = style.fsync.end;
         let mut world = Self {
             now: 0,

@@ -1,7 +1,7 @@
 //! What a replica says, and what is on its disk when it says it.
 
 use plainsong::consensus::founding::Introduction;
-use plainsong::consensus::{FoundingState, Frame, ReplicaId, Round, ViewFrame, Views};
+use plainsong::consensus::{FoundingState, Frame, Mode, ReplicaId, Round, ViewFrame};
 use plainsong::wire::PeerLine;
 
 use super::{Judge, ensure};
@@ -35,9 +35,9 @@ impl Judge {
     }
 
     fn frame(&self, disk: &Disk, to: ReplicaId, frame: &Frame) {
-        match &disk.views {
-            Some(views) => frame_of_views(disk, views, frame),
-            None => self.frame_of_terms(disk, to, frame),
+        match self.mode {
+            Mode::Quorum => self.frame_of_terms(disk, to, frame),
+            Mode::PrimaryBackup => frame_of_views(disk, frame),
         }
     }
 
@@ -80,12 +80,7 @@ impl Judge {
                 ensure!(NoFalseClaims, disk.founding != FoundingState::Blank, "{me} shows {record:?}, but is blank");
             }
             Frame::FoundingNews { state, .. } => founding(disk, *state),
-            // Before the first view is promised nothing is accepted, and nothing is known.
-            Frame::View(ViewFrame::News { installed, promised, .. }) => {
-                let nothing = (installed.number, promised.number) == (0, 0);
-                ensure!(NoFalseClaims, nothing, "{me} says {frame:?}, and its disk knows no view");
-            }
-            Frame::View(_) => ensure!(NoFalseClaims, false, "{me} says {frame:?}, and its disk knows no view"),
+            Frame::View(_) => ensure!(NoFalseClaims, false, "{me} says {frame:?} in a cluster of the other mode"),
         }
     }
 
@@ -104,8 +99,8 @@ impl Judge {
 }
 
 /// In the mode with views: what is said of them is durable, and so is what is acknowledged.
-fn frame_of_views(disk: &Disk, views: &Views, frame: &Frame) {
-    let me = disk.me;
+fn frame_of_views(disk: &Disk, frame: &Frame) {
+    let (me, views) = (disk.me, disk.views.clone().unwrap_or_default());
     let durable = match frame {
         Frame::View(ViewFrame::Propose(view)) => views.promised.id >= view.id && view.has(me),
         Frame::View(ViewFrame::Accepted(id)) => views.promised.id >= *id,

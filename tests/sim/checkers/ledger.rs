@@ -113,25 +113,27 @@ impl Ledger {
             ensure!(MajorityHolds, false, "a client is told of {index}, which nobody committed");
             return;
         };
-        let running = || hosts.iter().filter_map(|h| h.replica.as_ref()).map(|r| &r.node);
-        if running().any(|node| node.mode() == Mode::PrimaryBackup) {
-            // Its members may be gone; whoever leads now has it, and whoever leads next is looked at when it begins.
-            let leads = |node: &&Core| node.standing().role == Role::Leader;
-            let newest = running().filter(leads).max_by_key(|node| node.standing().term).map(Core::me);
-            let held = newest.is_none_or(|leader| self.holders(&[leader], hosts, index, Some(entry.term)) == 1);
-            ensure!(MajorityHolds, held, "a client is told of {index}, which {newest:?} lacks");
-            return;
-        }
         // A membership is in force when it is appended: it decides what is committed in front of it, too.
         let first = self.memberships.partition_point(|(at, _)| *at <= index).saturating_sub(1);
         let known = self.memberships[first..].iter().map(|(_, membership)| &membership.voters[..]);
-        let in_force = running().map(|node| node.voters());
+        let in_force = hosts.iter().filter_map(|h| h.replica.as_ref()).map(|r| r.node.voters());
         let held = |voters: &[Member]| self.holders(voters, hosts, index, Some(entry.term)) * 2 > voters.len();
         ensure!(
             MajorityHolds,
             known.map(<[Member]>::to_vec).chain(in_force).any(|voters| held(&voters)),
             "a client is told of {index}, which a minority holds"
         );
+    }
+
+    /// The same with views. The members at that time may be gone; whoever leads now has it, and whoever leads next is looked
+    /// at when it begins.
+    pub fn is_held_by_leader(&self, hosts: &[Host], index: Index) {
+        let term = self.entry(index).map(|entry| entry.term);
+        let nodes = hosts.iter().filter_map(|h| h.replica.as_ref()).map(|r| &r.node);
+        let leads = |node: &&Core| node.standing().role == Role::Leader;
+        let newest = nodes.filter(leads).max_by_key(|node| node.standing().term).map(Core::me);
+        let held = newest.is_none_or(|leader| self.holders(&[leader], hosts, index, term) == 1);
+        ensure!(MajorityHolds, term.is_some() && held, "a client is told of {index}, which {newest:?} lacks");
     }
 
     fn holders(&self, voters: &[Member], hosts: &[Host], index: Index, term: Option<Term>) -> usize {
