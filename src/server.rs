@@ -31,8 +31,10 @@ use crate::actors::replicator::keeper::{CUT_MARGIN, Keep};
 use crate::actors::replicator::{Connect, MARKS_BYTES_MAX, Outlets, Replicator, ReplicatorSettings};
 use crate::actors::session::{Attempts, Links, SessionConfig};
 use crate::actors::store;
-use crate::config::{self, Config, Limits, LogConfig, ReplicaConfig};
-use crate::consensus::{Address, ClusterId, Index, Node, Recovered, ReplicaId, Run, Settings};
+use crate::config::{self, Config, Limits, LogConfig, ReplicaConfig, Replication};
+use crate::consensus::{Address, ClusterId, Index, Mode, Recovered, ReplicaId, Run, Settings};
+use crate::machine::body::mode_word;
+use crate::mode::Core;
 use crate::storage::{self, Opened, StorageError};
 use crate::wire::admin::Places;
 use crate::wire::handshake::Kind;
@@ -114,6 +116,13 @@ pub fn run(config: &Config, id: u16, join: Option<&str>) -> Result<(), ServerErr
         let known: Vec<_> = config.replicas.iter().map(|replica| replica.id.to_string()).collect();
         return Err(ServerError::NoSuchReplica { id, known: known.join(", ") });
     };
+    if join.is_some() && config.replication == Replication::PrimaryBackup {
+        return Err(ServerError::Config(
+            "--join is for `replication: quorum`: with primary-backup the members are those of the founding; start this \
+             replica without it, also on a blank disk"
+                .to_owned(),
+        ));
+    }
     let dir = config.replica_dir(id);
     let mut rebuilds = 0;
     loop {
@@ -315,7 +324,15 @@ impl Replica<'_> {
         let joins = self.join.is_some();
         let addresses = self.given.addresses.clone();
         let settings = Settings { run, ids, addresses, book: book(config), joins, fresh_cluster };
-        let node = Node::new(recovered, settings);
+        let mode = mode(config);
+        if let Some(founded) = recovered.record.as_ref().map(|record| record.mode).filter(|founded| *founded != mode) {
+            let word = mode_word(founded);
+            return Err(ServerError::Config(format!(
+                "this data directory is of a cluster that was founded with `replication: {word}`: write that; a founded \
+                 cluster keeps its mode"
+            )));
+        }
+        let node = Core::new(mode, recovered, settings);
         log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
 
         let cluster = Arc::new(OnceLock::new());
@@ -552,6 +569,14 @@ fn quota(limits: &Limits) -> chat::Quota {
     }
 }
 
+/// How a cluster that is founded by this config replicates.
+fn mode(config: &Config) -> Mode {
+    match config.replication {
+        Replication::Quorum => Mode::Quorum,
+        Replication::PrimaryBackup => Mode::PrimaryBackup,
+    }
+}
+
 /// How much of its log this replica keeps.
 fn keep(log: &LogConfig) -> Keep {
     const DAY: u64 = 24 * 60 * 60;
@@ -568,6 +593,6 @@ fn book(config: &Config) -> u64 {
     let mut lines: Vec<String> =
         config.replicas.iter().map(|r| format!("{}|{}|{}|{}", r.id, r.host, r.port, r.internal_port)).collect();
     lines.sort_unstable();
-    lines.push("quorum".to_owned());
+    lines.push(mode_word(mode(config)).to_owned());
     xxhash_rust::xxh3::xxh3_64(lines.join("\n").as_bytes())
 }

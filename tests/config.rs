@@ -58,7 +58,13 @@ fn grammar() -> Vec<Bad> {
 
 fn values() -> Vec<Bad> {
     vec![
-        line("replication: §primary-backup", "comes in a later release", "write `quorum`"),
+        line("drop_silent_after_ms: §800", "is not served yet", "leave the key out"),
+        line("log: { keep_days: §9 }\nreplication: primary-backup", "`log.keep_days` is 9", "the log is kept whole"),
+        line(
+            "log: { keep_entries: §900000 }\nreplication: primary-backup",
+            "the log is kept whole",
+            "before the cluster is founded",
+        ),
         line("cluster: §\"\"", "`cluster` is \"\"", "1 to 64 bytes"),
         line("cluster: §a|b", "`cluster` is \"a|b\"", "without `|`"),
         line("cluster: §two words", "`cluster` is \"two words\"", "spaces"),
@@ -152,7 +158,7 @@ fn a_bad_config_is_refused_with_its_place_and_advice() {
 
 #[test]
 fn everything_wrong_is_told_at_once_and_in_the_order_of_the_file() {
-    let text = format!("cluster: a b\n{TWO_REPLICAS}request_timeout_ms: 0\nreplication: primary-backup\n");
+    let text = format!("cluster: a b\n{TWO_REPLICAS}request_timeout_ms: 0\ndata_dir: ''\n");
     let problems = Config::parse(text.as_bytes()).expect_err("three faults");
     assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [1, 4, 5]);
 }

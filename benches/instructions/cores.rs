@@ -133,6 +133,7 @@ fn node(id: u16) -> Node {
         cluster: None,
         applied: founding.index,
         peer_runs: members.iter().filter(|peer| peer.id.0 != id).map(|peer| (*peer, RUN)).collect(),
+        views: None,
     };
     let ids = members.iter().map(|member| member.id).collect();
     Node::new(

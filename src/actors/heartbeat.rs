@@ -1,7 +1,8 @@
-//! Heartbeat: owns *who is alive*. It keeps the pulse links, which carry nothing but pulses, says when a round of pulses
-//! is due, and looks for evidence that a process is gone. What a pulse says is the node's business.
+//! Heartbeat: owns *who is alive*. It keeps the pulse links, which carry nothing but pulses, says when a round of
+//! pulses is due, and looks for evidence that a process is gone. What a pulse says is the node's business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::internal::{Attach, FromHeartbeat, LinkEnded, ToElection, ToHeartbeat};
-use super::link::{self, Identity, Outbox};
+use super::link::{self, Identity, LinkError, Outbox};
 use crate::consensus::{Member, ReplicaId, Role, Run};
 use crate::wire::handshake::Kind;
 
@@ -40,6 +41,9 @@ pub struct Heartbeat {
     /// A round was asked for and not yet handled: a replicator that hangs sends no pulses, and gathers no ticks.
     tick_is_out: bool,
     living: BTreeSet<ReplicaId>,
+    /// Of whose death proof is looked for, while they have no pulse link; and for whom a look is under way.
+    watched: Vec<(Member, Run)>,
+    looking: BTreeSet<ReplicaId>,
 }
 
 struct PulseLink {
@@ -90,6 +94,8 @@ impl Heartbeat {
             leads: false,
             tick_is_out: false,
             living: BTreeSet::new(),
+            watched: Vec::new(),
+            looking: BTreeSet::new(),
         }
     }
 
@@ -100,6 +106,7 @@ impl Heartbeat {
             self.replicator.do_send(FromHeartbeat::PulseDue);
         }
         self.tell_who_lives();
+        self.look_for_proof(ctx);
         ctx.run_later(self.interval, Self::tick);
     }
 
@@ -117,16 +124,37 @@ impl Heartbeat {
     }
 
     /// The link ended: is the process gone, or only the connection?
-    fn look_for_evidence(&self, id: ReplicaId, run: Run) {
+    fn look_for_evidence(&self, member: Member, run: Run) {
+        let id = member.id;
         let Some(address) = self.identity.book.borrow().internal(id).map(str::to_owned) else { return };
-        let (identity, election) = (self.identity.clone(), self.election.clone());
+        let (identity, replicator, election) = (self.identity.clone(), self.replicator.clone(), self.election.clone());
         actix_rt::spawn(async move {
-            let answer = timeout(PROBE_TIMEOUT, identity.dial(&address, id, Kind::Probe)).await;
-            let same_run = matches!(answer, Ok(Ok((_, hello))) if hello.who.run == run);
-            if !same_run {
+            let found = timeout(PROBE_TIMEOUT, probe(&identity, &address, id, run)).await.unwrap_or(Found::Nothing);
+            if found == Found::Death {
+                replicator.do_send(FromHeartbeat::Dead(member, run));
+            }
+            if found != Found::Life {
                 election.do_send(ToElection::Gone(id, run));
             }
         });
+    }
+
+    /// A process dies descriptor by descriptor, and a link may never have come up: who is watched is looked for until
+    /// there is proof of its death, or it is linked again.
+    fn look_for_proof(&mut self, ctx: &Context<Self>) {
+        for (member, run) in self.watched.clone() {
+            let linked = self.links.get(&member.id).is_some_and(|link| (link.member, link.run) == (member, run));
+            let address = self.identity.book.borrow().internal(member.id).map(str::to_owned);
+            let Some(address) = address.filter(|_| !linked) else { continue };
+            if !self.looking.insert(member.id) {
+                continue;
+            }
+            let (identity, heartbeat) = (self.identity.clone(), ctx.address());
+            actix_rt::spawn(async move {
+                let is_dead = probe(&identity, &address, member.id, run).await == Found::Death;
+                heartbeat.do_send(Looked { member, run, is_dead });
+            });
+        }
     }
 
     fn start_tasks(
@@ -158,6 +186,47 @@ impl Heartbeat {
             })
         };
         (outbox, [reader, writer])
+    }
+}
+
+/// What a connection to a replica's address says of one run of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// That very run answers.
+    Life,
+    /// The host refuses the connection, so that nobody listens there, as a living run always does; or another run has
+    /// the address.
+    Death,
+    /// No answer, or one that is not of a replica.
+    Nothing,
+}
+
+async fn probe(identity: &Identity, address: &str, id: ReplicaId, run: Run) -> Found {
+    match identity.dial(address, id, Kind::Probe).await {
+        Ok((_, hello)) if hello.who.run == run => Found::Life,
+        Ok(_) => Found::Death,
+        Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Found::Death,
+        Err(_) => Found::Nothing,
+    }
+}
+
+/// A look for proof → Heartbeat: it is over.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Looked {
+    member: Member,
+    run: Run,
+    is_dead: bool,
+}
+
+impl Handler<Looked> for Heartbeat {
+    type Result = ();
+
+    fn handle(&mut self, looked: Looked, _: &mut Self::Context) {
+        self.looking.remove(&looked.member.id);
+        if looked.is_dead {
+            self.replicator.do_send(FromHeartbeat::Dead(looked.member, looked.run));
+        }
     }
 }
 
@@ -211,7 +280,7 @@ impl Handler<LinkEnded> for Heartbeat {
             && let Some(link) = self.links.remove(&ended.id)
         {
             self.identity.links.down(ended.id, Kind::Pulse);
-            self.look_for_evidence(ended.id, link.run);
+            self.look_for_evidence(link.member, link.run);
             self.tell_who_lives();
         }
     }
@@ -234,6 +303,7 @@ impl Handler<ToHeartbeat> for Heartbeat {
     fn handle(&mut self, message: ToHeartbeat, _: &mut Self::Context) {
         match message {
             ToHeartbeat::Ticked => self.tick_is_out = false,
+            ToHeartbeat::Watch(watched) => self.watched = watched,
             ToHeartbeat::Standing(standing) => {
                 let leads = standing.role == Role::Leader;
                 if leads && !self.leads {

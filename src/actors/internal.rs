@@ -99,6 +99,8 @@ pub enum FromHeartbeat {
     Lines(Member, Vec<PeerLine>),
     /// Who answers pulses, or at least holds a pulse link to this replica. This replica is among them.
     Living(BTreeSet<ReplicaId>),
+    /// That run has ended, which is proven: its host refuses connections, or another run answers at its address.
+    Dead(Member, Run),
 }
 
 /// Replicator → Heartbeat.
@@ -111,6 +113,8 @@ pub enum ToHeartbeat {
     Ticked,
     /// Role, term or leader changed.
     Standing(Standing),
+    /// Look for proof of the death of each of these that has no pulse link.
+    Watch(Vec<(Member, Run)>),
 }
 
 /// Replicator or Heartbeat → Election.

@@ -358,12 +358,14 @@ fn check_config(file: &Path) -> Result<(), Failure> {
 fn summary(file: &Path, config: &Config) -> String {
     let replicas = config.replicas.len();
     let majority = config.majority();
-    let Replication::Quorum = config.replication else { unreachable!("a config that loads is served") };
+    let (must, may_fail) = match config.replication {
+        Replication::Quorum => (format!("{majority} of them must agree"), replicas - majority),
+        Replication::PrimaryBackup => ("all that live must agree".to_owned(), replicas - 1),
+    };
     let mut text = format!(
-        "{}: good\ncluster {}: {replicas} replicas; {majority} of them must agree, {} may fail\ndata in {}\n",
+        "{}: good\ncluster {}: {replicas} replicas; {must}, {may_fail} may fail\ndata in {}\n",
         file.display(),
         config.cluster,
-        replicas - majority,
         config.data_dir.display(),
     );
     for replica in &config.replicas {

@@ -61,11 +61,11 @@ fn names(config: &Config, found: &mut Found) {
             format!("give it 1 to {CLUSTER_NAME_BYTES_MAX} bytes without `|`, spaces and control characters"),
         );
     }
-    if config.replication == Replication::PrimaryBackup {
+    if config.drop_silent_after_ms > 0 {
         found.add(
-            &[Key("replication")],
-            "`replication: primary-backup` comes in a later release",
-            "write `quorum`, or leave the key out",
+            &[Key("drop_silent_after_ms")],
+            "`drop_silent_after_ms` is not served yet: a silent replica is waited for until its death is proven",
+            "leave the key out; stop the silent replica's process, and the others go on without it",
         );
     }
     if config.data_dir.as_os_str().is_empty() {
@@ -138,6 +138,16 @@ fn numbers(config: &Config, found: &mut Found) {
             "`log.archive` is the same folder as `data_dir`",
             "name another one, on another disk if there is one",
         );
+    }
+    let kept = [("keep_entries", config.log.keep_entries), ("keep_days", config.log.keep_days.into())];
+    for (name, value) in kept {
+        if value > 0 && config.replication == Replication::PrimaryBackup {
+            found.add_shared(
+                &[&[Key("log"), Key(name)], &[Key("replication")]],
+                format!("`log.{name}` is {value}, but with `replication: primary-backup` the log is kept whole"),
+                "leave it out, or choose `replication: quorum` before the cluster is founded",
+            );
+        }
     }
     let mailbox_bytes = config.limits.mailbox_bytes;
     if (1..u64::from(line_bytes)).contains(&mailbox_bytes) {

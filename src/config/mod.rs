@@ -39,6 +39,8 @@ pub struct Config {
     pub cluster: String,
     /// How the copies are kept.
     pub replication: Replication,
+    /// Reserved for `primary-backup`: silence that would count as death. 0: never, which is all that is served.
+    pub drop_silent_after_ms: u32,
     /// What replicas prove to each other. Empty only while every replica is on loopback.
     pub secret: Secret,
     /// Who there is, by id in ascending order. Never empty after [`Config::load`].
@@ -70,7 +72,7 @@ pub enum Replication {
     /// Raft: a majority of the voters holds every acknowledged entry.
     #[default]
     Quorum,
-    /// Every member of the current view holds it. A legal word that this release refuses.
+    /// Every member of the present view holds it: down to the last replica, where crashes are the only faults.
     PrimaryBackup,
 }
 
@@ -148,6 +150,7 @@ impl Default for Config {
         Self {
             cluster: "plainsong".to_owned(),
             replication: Replication::default(),
+            drop_silent_after_ms: 0,
             secret: Secret::default(),
             replicas: Vec::new(),
             heartbeat_interval_ms: 50,

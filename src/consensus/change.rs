@@ -92,6 +92,8 @@ pub enum Refusal {
     },
     /// Nobody would be left.
     LastVoter,
+    /// The mode is `primary-backup`: all of the config are members, from the founding on.
+    FixedMembers,
     /// Of those who would be left too few are alive.
     WouldLoseQuorum {
         /// Voters after the change.
@@ -143,6 +145,10 @@ impl fmt::Display for Refusal {
                  those out of `replicas` that there will never be"
             ),
             Self::LastVoter => f.write_str("it is the only voter: without it there is no cluster; to end it, stop it"),
+            Self::FixedMembers => f.write_str(
+                "in the mode primary-backup the members are those of the founding: a lost disk needs no change, start that \
+                 replica blank; for other members found a new cluster",
+            ),
             Self::WouldLoseQuorum { voters, alive, needed } => write!(
                 f,
                 "of the {voters} voters that would be left {alive} are up, and {needed} are needed: start the others first"

@@ -56,6 +56,8 @@ pub enum Input {
     Gray,
     /// Hand leadership to whoever is best placed, to stop in good order.
     HandOver,
+    /// This run of that replica is proven to have ended: its host refused a connection, or a newer run of it answers.
+    Dead(Member, Run),
 }
 
 /// Who asked for entries that the window no longer holds.

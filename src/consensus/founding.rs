@@ -65,12 +65,20 @@ pub struct Founder {
     /// The id a new cluster would get: drawn at random at the start of the process.
     fresh: ClusterId,
     seen: BTreeMap<ReplicaId, Introduction>,
+    /// What a new cluster replicates by.
+    mode: Mode,
 }
 
 impl Founder {
     /// A founder that has seen nobody.
     pub fn new(me: Member, ids: Vec<ReplicaId>, book: u64, joins: bool, fresh: ClusterId) -> Self {
-        Self { me, book, joins, ids, fresh, seen: BTreeMap::new() }
+        Self { me, book, joins, ids, fresh, seen: BTreeMap::new(), mode: Mode::Quorum }
+    }
+
+    /// The same, for a cluster that replicates by `mode`.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
     }
 
     /// What this replica shows of itself.
@@ -131,7 +139,7 @@ impl Founder {
             members.push(peer.member);
         }
         members.sort_unstable();
-        Some(Founding { cluster: self.fresh, mode: Mode::Quorum, members })
+        Some(Founding { cluster: self.fresh, mode: self.mode, members })
     }
 
     /// The record of those who are here, for an operator who knows that nobody else is to be waited for.
@@ -164,7 +172,7 @@ impl Founder {
             let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
             return Err(Refusal::TooFewToFound { here: count(members.len()), needed: count(needed) });
         }
-        Ok(Founding { cluster: self.fresh, mode: Mode::Quorum, members })
+        Ok(Founding { cluster: self.fresh, mode: self.mode, members })
     }
 
     fn all_copied(&self, record: &Founding) -> bool {
@@ -177,10 +185,14 @@ impl Founder {
     }
 
     /// Whether a blank replica may copy this record from a peer: one that names it among a majority of its own address book,
-    /// and nobody else.
+    /// and nobody else. In a view all of the book are members.
     pub fn may_copy(&self, record: &Founding) -> bool {
         let known = record.members.iter().all(|m| self.ids.contains(&m.id));
-        let enough = record.members.len() >= majority(self.ids.len());
-        !self.joins && record.members.contains(&self.me) && known && enough
+        let needed = match self.mode {
+            Mode::Quorum => majority(self.ids.len()),
+            Mode::PrimaryBackup => self.ids.len(),
+        };
+        let enough = record.members.len() >= needed;
+        !self.joins && record.mode == self.mode && record.members.contains(&self.me) && known && enough
     }
 }

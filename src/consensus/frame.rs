@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 
-use super::{Change, ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Snapshot, Term, Verdict};
+use super::{
+    Change, ClusterId, DurableIndex, Entry, Founding, FoundingState, Index, Round, Snapshot, Term, Verdict, ViewFrame,
+};
 
 /// One frame. `from` is known by the link: its handshake proved id, incarnation and run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,4 +156,6 @@ pub enum Frame {
         /// How far.
         state: FoundingState,
     },
+    /// Of the mode `primary-backup` alone.
+    View(ViewFrame),
 }

@@ -87,8 +87,8 @@
 //!
 //! # What is left out, and its price
 //!
-//! - *Primary-backup views*, which serve down to the last replica where crashes are the only faults: without them,
-//!   a majority must live.
+//! - *Serving down to the last replica*: a majority must live. Where crashes are the only faults, `src/views` does
+//!   without one.
 //! - *Joint changes of membership*: one voter comes or goes at a time, so that replacing all of five takes ten entries.
 //! - *Leases.* Every read costs a round of pulses, shared by all reads that wait for one.
 //! - *A disk lost while the cluster is being founded*, after the record was written and before anybody was sealed,
@@ -128,6 +128,7 @@ mod refounding;
 mod snapshot;
 mod ticket;
 mod types;
+mod view;
 
 pub use change::{Address, Change, Refusal, Verdict};
 pub use contract::{Duty, Input, Reader, Role, Settings, Standing};
@@ -135,6 +136,7 @@ pub use frame::Frame;
 pub use log::Log;
 pub use node::Node;
 pub use origin::Origin;
-pub use refounding::{NotFounded, refound};
+pub use refounding::{NotRefounded, refound};
 pub use ticket::{DurableIndex, Tickets};
 pub use types::*;
+pub use view::{VIEW_NUMBER_MAX, View, ViewFrame, ViewId, Views};

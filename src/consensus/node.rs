@@ -160,6 +160,8 @@ impl Node {
             Input::SnapshotFetched(snapshot) => self.snapshot_fetched(snapshot),
             Input::Gray => self.turn_gray(),
             Input::HandOver => self.hand_over(),
+            // Voters count answers, not deaths.
+            Input::Dead(..) => {}
         }
     }
 
@@ -460,6 +462,8 @@ impl Node {
             Frame::FoundingNews { cluster, state } => self.founding_heard(from, cluster, state),
             // Stamped by the Replicator, which then proposes.
             Frame::Forward { .. } => {}
+            // Of the other mode: the handshake lets no replica of it in.
+            Frame::View(_) => {}
         }
     }
 

@@ -21,6 +21,7 @@ fn replica(voters: u16, term: u64) -> Node {
     let record = Founding { cluster: CLUSTER, mode: Mode::Quorum, members: members.clone() };
     let run = |boot| Run { boot: Boot(boot), nonce: 0 };
     let recovered = Recovered {
+        views: None,
         me: member(1),
         boot: Boot(1),
         hard_state: HardState { term: Term(term), vote: None },

@@ -16,19 +16,31 @@
 //! With it, replicas of the two refuse each other's links. The founding record stays what it was, so the new id stands
 //! beside it, durable with the entry; who joins takes the id over from the leader that hands it the record.
 
-use super::{Batch, Body, ClusterId, Entry, FoundingState, HardState, Member, Membership, Recovered};
+use super::{Batch, Body, ClusterId, Entry, FoundingState, HardState, Member, Membership, Mode, Recovered};
 
-/// The disk is not one of a cluster that exists.
+/// Why it is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this replica is blank, or its cluster was never founded: there is nothing to recover")]
-pub struct NotFounded;
+pub enum NotRefounded {
+    /// The disk is not one of a cluster that exists.
+    #[error("this replica is blank, or its cluster was never founded: there is nothing to recover")]
+    NotFounded,
+    /// The mode is `primary-backup`: there is no majority to be lost.
+    #[error(
+        "in the mode primary-backup one replica serves alone, once the others are proven dead: start it; if the last to \
+         fail lost its disk, restore all from a backup"
+    )]
+    Views,
+}
 
 /// What to write to the disk of the one replica that is left. `clock` is the time, in Unix milliseconds; `cluster` is
 /// random.
-pub fn refound(disk: &Recovered, clock: u64, cluster: ClusterId) -> Result<Batch, NotFounded> {
+pub fn refound(disk: &Recovered, clock: u64, cluster: ClusterId) -> Result<Batch, NotRefounded> {
     let Some((_, before)) = disk.memberships.last().filter(|_| disk.founding == FoundingState::Sealed) else {
-        return Err(NotFounded);
+        return Err(NotRefounded::NotFounded);
     };
+    if disk.record.as_ref().is_some_and(|record| record.mode == Mode::PrimaryBackup) {
+        return Err(NotRefounded::Views);
+    }
     let me = disk.me;
     let log_term = disk.term_starts.last().map_or_else(Default::default, |(term, _)| *term);
     let term = disk.hard_state.term.max(log_term).next();

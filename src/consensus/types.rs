@@ -102,10 +102,13 @@ impl fmt::Display for Member {
 }
 
 /// How changes are replicated. Stands in the founding record; it is no toggle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Raft: a majority of the voters.
+    #[default]
     Quorum,
+    /// Every member of the present view: down to the last one, where crashes are the only faults.
+    PrimaryBackup,
 }
 
 /// Who votes, and who never may again. Carried by log entries; the newest in the log is in force, committed or not.
@@ -245,6 +248,8 @@ pub struct Batch {
     pub hard_state: Option<HardState>,
     /// New state of the founding.
     pub founding: Option<FoundingState>,
+    /// New views: of the mode `primary-backup` alone.
+    pub views: Option<Box<super::Views>>,
     /// The cluster's id, where it is no longer the one of the founding record: see `refounding`.
     pub cluster: Option<ClusterId>,
     /// Drop this entry and all behind it.
@@ -341,4 +346,6 @@ pub struct Recovered {
     pub applied: Index,
     /// The newest run heard of each peer.
     pub peer_runs: Vec<(Member, Run)>,
+    /// The views it has promised and installed, if it ever did.
+    pub views: Option<super::Views>,
 }

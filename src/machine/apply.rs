@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::body::{self, Kind};
 use super::payload::{self, Origin};
-use crate::consensus::{Body, Boot, Entry, Index, Member};
+use crate::consensus::{Body, Boot, Entry, Index, Member, Mode};
 
 /// What the machine keeps beside the chat's state. All of it changes in one transaction with that state.
 ///
@@ -26,6 +26,12 @@ pub trait MachineStorage: chat::Storage {
 
     /// A proposal of the stream was applied.
     fn set_stream(&mut self, member: Member, boot: Boot, n: u64);
+
+    /// How the log is replicated, which says what ids look like. As the founding record says, on every replica.
+    fn mode(&self) -> Mode;
+
+    /// The founding record says so: it is applied, or the log that is applied from here on has it.
+    fn set_mode(&mut self, mode: Mode);
 }
 
 /// What applying an entry did. The same on every replica.
@@ -69,7 +75,11 @@ pub fn apply<S: MachineStorage>(
         entry.term
     );
     let done = match &entry.body {
-        Body::Noop | Body::Founding(_) | Body::Membership(_) => Applied::Nothing,
+        Body::Founding(record) => {
+            storage.set_mode(record.mode);
+            Applied::Nothing
+        }
+        Body::Noop | Body::Membership(_) => Applied::Nothing,
         Body::Command(payload) => apply_payload(storage, entry, payload, effects)?,
     };
     let digest = digest(storage.digest(), entry, &done);
@@ -98,7 +108,8 @@ fn apply_payload<S: MachineStorage>(
         Ok(command) => {
             let time = chat::Millis(entry.time);
             let (online, quota) = (proposal.online, proposal.quota);
-            chat::apply_within(storage, entry.index.0, time, online, &quota, &command, effects)?
+            let id = storage.mode().id(entry.term, entry.index);
+            chat::apply_within(storage, id, time, online, &quota, &command, effects)?
         }
         Err(_) => chat::Outcome::refused(chat::ErrCode::BadRequest),
     };

@@ -63,9 +63,7 @@ pub fn line(body: &Body) -> Cow<'_, [u8]> {
         Body::Noop => Cow::Borrowed(b"noop"),
         Body::Command(payload) => Cow::Borrowed(payload),
         Body::Founding(f) => {
-            let mode = match f.mode {
-                Mode::Quorum => "quorum",
-            };
+            let mode = mode_word(f.mode);
             Cow::Owned(format!("founding|{}|{mode}|{}", f.cluster, members(&f.members)).into_bytes())
         }
         Body::Membership(m) => {
@@ -88,9 +86,10 @@ pub fn parse(kind: Kind, line: Bytes) -> Result<Body, BadBody> {
     let fields: Vec<&str> = text.split('|').collect();
     let body = match (kind, fields.as_slice()) {
         (Kind::Noop, ["noop"]) => Some(Body::Noop),
-        (Kind::Founding, ["founding", cluster, "quorum", list]) => parse_hex(cluster)
+        (Kind::Founding, ["founding", cluster, mode, list]) => parse_hex(cluster)
             .zip(parse_members(list))
-            .map(|(id, members)| Body::Founding(Founding { cluster: ClusterId(id), mode: Mode::Quorum, members })),
+            .zip(parse_mode(mode))
+            .map(|((id, members), mode)| Body::Founding(Founding { cluster: ClusterId(id), mode, members })),
         (Kind::Membership, ["voters", voters, removed, addresses @ ..]) => parse_members(voters)
             .zip(parse_members(removed))
             .zip(addresses.iter().map(|text| parse_address(text)).collect::<Option<Vec<_>>>())
@@ -99,6 +98,18 @@ pub fn parse(kind: Kind, line: Bytes) -> Result<Body, BadBody> {
     };
     // Numbers can be written in more ways than one: only the printed one is kept, or a log would say what none printed.
     body.filter(|body| self::line(body) == text.as_bytes()).ok_or(bad)
+}
+
+/// The word for a mode, in the founding record and in the config.
+pub fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Quorum => "quorum",
+        Mode::PrimaryBackup => "primary-backup",
+    }
+}
+
+fn parse_mode(word: &str) -> Option<Mode> {
+    [Mode::Quorum, Mode::PrimaryBackup].into_iter().find(|mode| mode_word(*mode) == word)
 }
 
 /// An address as a field: `4 h4:5004 h4:7004`. Neither text holds a blank or a `|`.
@@ -144,7 +155,7 @@ pub(super) fn parse_decimal(text: &str) -> Option<u64> {
     u64::try_from(number).ok()
 }
 
-fn parse_hex(text: &str) -> Option<u64> {
+pub(super) fn parse_hex(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u64::from_str_radix(text, 16).ok())?
 }
 
@@ -170,8 +181,9 @@ mod tests {
         let list = || proptest::collection::vec(member(), 0..6);
         prop_oneof![
             Just(Body::Noop),
-            (any::<u64>(), list()).prop_map(|(id, members)| {
-                Body::Founding(Founding { cluster: ClusterId(id), mode: Mode::Quorum, members })
+            (any::<u64>(), list(), any::<bool>()).prop_map(|(id, members, quorum)| {
+                let mode = if quorum { Mode::Quorum } else { Mode::PrimaryBackup };
+                Body::Founding(Founding { cluster: ClusterId(id), mode, members })
             }),
             (list(), list(), proptest::collection::vec(address(), 0..4)).prop_map(|(voters, removed, addresses)| {
                 Body::Membership(Membership { voters, removed, addresses })

@@ -9,7 +9,7 @@ use chat::{
 };
 
 use super::MachineStorage;
-use crate::consensus::{Boot, Index, Member};
+use crate::consensus::{Boot, Index, Member, Mode};
 
 /// State in memory. Two of them are equal exactly when they hold the same state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub struct MapMachine {
     streams: BTreeMap<Member, (Boot, u64)>,
     applied: Index,
     digest: u64,
+    mode: Mode,
 }
 
 impl MapMachine {
@@ -52,6 +53,14 @@ impl MachineStorage for MapMachine {
 
     fn set_stream(&mut self, member: Member, boot: Boot, n: u64) {
         self.streams.insert(member, (boot, n));
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 }
 

@@ -27,6 +27,7 @@ mod map;
 pub mod payload;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 pub use apply::{Applied, MachineStorage, apply};
 pub use map::MapMachine;

@@ -90,10 +90,14 @@ pub fn open(dir: &Path, id: ReplicaId, cluster_name: &str) -> Result<Opened, Sto
     let dir = DataDir::open(dir, id)?;
     let (log, recovered) = log::open(dir.path(), id, cluster_name)?;
     snapshot::tidy(dir.path(), &recovered.base)?;
-    let state = match StateStore::open(dir.path(), recovered.me, cluster_name) {
+    let mut state = match StateStore::open(dir.path(), recovered.me, cluster_name) {
         Err(StorageError::OtherState) if recovered.last == Index(0) => Err(StorageError::LogLost),
         opened => opened,
     }?;
+    // A state that has applied the founding record is not told again.
+    if let Some(record) = &recovered.record {
+        state.set_mode(record.mode);
+    }
     let applied = state.applied();
     if applied > recovered.last {
         return Err(StorageError::LogBehindState { last: recovered.last, applied });

@@ -6,8 +6,8 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::{DataDir, Opened, StorageError};
-use crate::consensus::{Batch, Body, Boot, Entry, Index, Recovered, ReplicaId, Term};
-use crate::machine::apply;
+use crate::consensus::{Batch, Body, Boot, ClusterId, Entry, Founding, Index, Mode, Recovered, ReplicaId, Term};
+use crate::machine::{MachineStorage as _, apply};
 
 const ID: ReplicaId = ReplicaId(3);
 
@@ -57,6 +57,24 @@ fn a_new_directory_is_made_and_found_again() {
         ..first
     };
     assert_eq!(second, expected);
+}
+
+/// Ids that were given once are given again, should the state have lost its tail: they depend on the mode.
+#[test]
+fn a_state_that_is_opened_again_is_told_the_mode_by_its_log() {
+    for mode in [Mode::Quorum, Mode::PrimaryBackup] {
+        let dir = dir();
+        let mut opened = open(dir.path()).expect("it is made");
+        let record = Founding { cluster: ClusterId(5), mode, members: vec![opened.recovered.me] };
+        let founding = Entry { index: Index(1), term: Term(0), time: 0, body: Body::Founding(record) };
+        opened.log.write(&[Batch { append: vec![founding.clone()], ..Batch::default() }]).expect("the log takes it");
+        opened.state.begin().expect("it begins");
+        apply(&mut opened.state, &founding, &mut Vec::new()).expect("the state takes it");
+        opened.state.commit().expect("it commits");
+        assert_eq!(opened.state.mode(), mode, "the record was applied");
+        drop(opened);
+        assert_eq!(open(dir.path()).expect("it opens").state.mode(), mode, "the record is in the log");
+    }
 }
 
 #[test]

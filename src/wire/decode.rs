@@ -6,10 +6,11 @@ use chat::Name;
 use super::{Chunk, Fetch, PeerLine, PeerNews, Presence, limits, members};
 use crate::consensus::{
     Base, Body, Boot, ClusterId, DurableIndex, Entry, FoundingState, Frame, Index, Member, ReplicaId, Round, Run,
-    Snapshot, Term,
+    Snapshot, Term, ViewFrame,
 };
 use crate::machine::audit::Checkpoint;
 use crate::machine::body::{self, Kind, parse_member};
+use crate::machine::view::{parse_view, parse_view_id};
 
 /// A line that is not of the grammar. The link ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -200,6 +201,7 @@ impl Decoder {
             "removed" => member_and_run(rest).map(|(member, run)| PeerLine::Removed(member, run)),
             "change" | "changed" => members::parse_frame(word, rest).map(PeerLine::Frame),
             "found" => found(rest).map(PeerLine::Frame),
+            "propose" | "accepted" | "installed" | "views" => view_frame(word, rest).map(PeerLine::view),
             _ => short_frame(word, rest).map(PeerLine::Frame),
         };
         parsed.map(Some).ok_or_else(|| unknown(line))
@@ -329,6 +331,23 @@ fn found(rest: &str) -> Option<Frame> {
         Body::Founding(record) => Some(Frame::Found(record)),
         Body::Noop | Body::Membership(_) | Body::Command(_) => None,
     }
+}
+
+fn view_frame(word: &str, rest: &str) -> Option<ViewFrame> {
+    Some(match word {
+        "propose" => ViewFrame::Propose(parse_view(rest)?),
+        "accepted" => ViewFrame::Accepted(parse_view_id(rest)?),
+        "installed" => ViewFrame::Installed(parse_view(rest)?),
+        _ => {
+            let (ids, warm) = rest.rsplit_once('|')?;
+            let (installed, promised) = ids.split_once('|')?;
+            ViewFrame::News {
+                installed: parse_view_id(installed)?,
+                promised: parse_view_id(promised)?,
+                warm: bit(decimal(warm.as_bytes())?)?,
+            }
+        }
+    })
 }
 
 fn member_and_run(rest: &str) -> Option<(Member, Run)> {

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{Chunk, PeerLine, PeerNews, Presence, limits, members};
-use crate::consensus::{ClusterId, Entry, FoundingState, Frame, Snapshot, Term};
+use crate::consensus::{ClusterId, Entry, FoundingState, Frame, Snapshot, Term, ViewFrame};
 use crate::machine::body::{self, Kind};
 
 /// What a line is usually longer than the bytes it carries: room is made for a whole frame at once.
@@ -70,7 +70,18 @@ fn encode_frame(frame: &Frame, out: &mut BytesMut) {
         Frame::FoundingNews { cluster, state } => {
             out.put_slice(format!("founded|{}|{}\n", cluster_word(*cluster), founding_word(*state)).as_bytes());
         }
+        Frame::View(frame) => encode_view(frame, out),
     }
+}
+
+fn encode_view(frame: &ViewFrame, out: &mut BytesMut) {
+    let line = match frame {
+        ViewFrame::Propose(view) => format!("propose|{view}\n"),
+        ViewFrame::Accepted(id) => format!("accepted|{id}\n"),
+        ViewFrame::Installed(view) => format!("installed|{view}\n"),
+        ViewFrame::News { installed, promised, warm } => format!("views|{installed}|{promised}|{}\n", u8::from(*warm)),
+    };
+    out.put_slice(line.as_bytes());
 }
 
 fn encode_snapshot(term: Term, snapshot: &Snapshot, out: &mut BytesMut) {

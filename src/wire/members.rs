@@ -53,6 +53,7 @@ pub fn verdict_text(verdict: Verdict) -> String {
             Refusal::AskLower(id) => format!("no|ask|{id}"),
             Refusal::TooFewToFound { here, needed } => format!("no|few|{here}|{needed}"),
             Refusal::LastVoter => "no|last".to_owned(),
+            Refusal::FixedMembers => "no|fixed".to_owned(),
             Refusal::WouldLoseQuorum { voters, alive, needed } => format!("no|quorum|{voters}|{alive}|{needed}"),
         },
     }
@@ -80,6 +81,7 @@ pub fn parse_verdict(text: &str) -> Option<Verdict> {
             Verdict::Refused(Refusal::TooFewToFound { here: small(here)?, needed: small(needed)? })
         }
         ["no", "last"] => Verdict::Refused(Refusal::LastVoter),
+        ["no", "fixed"] => Verdict::Refused(Refusal::FixedMembers),
         ["no", "quorum", voters, alive, needed] => Verdict::Refused(Refusal::WouldLoseQuorum {
             voters: small(voters)?,
             alive: small(alive)?,
@@ -129,6 +131,7 @@ mod tests {
             Refusal::Unknown(id),
             Refusal::NoAddress(id),
             Refusal::Founded,
+            Refusal::FixedMembers,
             Refusal::FoundingUnderWay,
             Refusal::NotBlank(id),
             Refusal::OtherBook(id),

@@ -30,7 +30,7 @@ use chat::Name;
 pub use decode::{BadLine, Decoder};
 pub use encode::encode;
 
-use crate::consensus::{Frame, Index, Member, Run};
+use crate::consensus::{Frame, Index, Member, Run, ViewFrame};
 use crate::machine::audit::Checkpoint;
 
 /// What one replica says to another once their link is up.
@@ -74,6 +74,12 @@ pub struct Chunk {
     pub offset: u64,
     /// The bytes, at most [`limits::CHUNK_BYTES_MAX`].
     pub bytes: Bytes,
+}
+
+impl PeerLine {
+    fn view(frame: ViewFrame) -> Self {
+        Self::Frame(Frame::View(frame))
+    }
 }
 
 /// A change of who is online at the sender.

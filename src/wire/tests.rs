@@ -42,6 +42,9 @@ fn samples() -> Vec<PeerLine> {
     };
     let name = |n| Name::fold(n).expect("a good name");
     let (term, last, last_term) = (Term(3), Index(9), Term(2));
+    let run = |boot| Run { boot: Boot(boot), nonce: 0xbeef };
+    let id = ViewId { number: 9, proposer: member(2), boot: Boot(4) };
+    let view = View { id, base: ViewId::NONE, members: vec![(member(1), run(3)), (member(2), run(4))] };
     let frames = vec![
         Frame::PreVote { term, last, last_term },
         Frame::PreVoteReply { term, granted: true },
@@ -67,6 +70,10 @@ fn samples() -> Vec<PeerLine> {
         Frame::Found(record),
         Frame::FoundingNews { cluster: None, state: FoundingState::Blank },
         Frame::FoundingNews { cluster: Some(ClusterId(7)), state: FoundingState::Sealed },
+        Frame::View(ViewFrame::Propose(view.clone())),
+        Frame::View(ViewFrame::Accepted(id)),
+        Frame::View(ViewFrame::Installed(view)),
+        Frame::View(ViewFrame::News { installed: ViewId::NONE, promised: id, warm: true }),
     ];
     let news = PeerNews {
         id: ReplicaId(3),

@@ -164,6 +164,7 @@ impl Checker {
             }
             Frame::Found(_) => assert!(disk.founding != FoundingState::Blank, "{me} shows a record it does not hold"),
             Frame::FoundingNews { state, .. } => self.shows(disk, *state),
+            Frame::View(_) => panic!("{me} says {frame:?} in a cluster of the other mode"),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plainsong::consensus::{
     Base, Batch, Body, Boot, ClusterId, Entry, FoundingState, HardState, Index, Mark, Member, Membership, Recovered,
-    Run, Snapshot, Term,
+    Run, Snapshot, Term, Views,
 };
 
 /// What survives a crash.
@@ -22,6 +22,7 @@ pub struct Disk {
     named: Vec<Entry>,
     entries: Vec<Entry>,
     pub runs: BTreeMap<Member, Run>,
+    pub views: Option<Views>,
 }
 
 impl Disk {
@@ -37,6 +38,7 @@ impl Disk {
             named: Vec::new(),
             entries: Vec::new(),
             runs: BTreeMap::new(),
+            views: None,
         }
     }
 
@@ -48,6 +50,9 @@ impl Disk {
         }
         if let Some(founding) = batch.founding {
             self.founding = founding;
+        }
+        if let Some(views) = &batch.views {
+            self.views = Some(views.as_ref().clone());
         }
         self.cluster = batch.cluster.or(self.cluster);
         if let Some(from) = batch.truncate_from {
@@ -127,6 +132,7 @@ impl Disk {
             applied,
             cluster: self.cluster,
             peer_runs: self.runs.iter().map(|(m, r)| (*m, *r)).collect(),
+            views: self.views.clone(),
         }
     }
 

@@ -29,3 +29,4 @@ mod robustness;
 mod slow_readers;
 mod snapshots;
 mod transcript;
+mod views;

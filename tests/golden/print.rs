@@ -74,6 +74,7 @@ pub fn frame(frame: &Frame) -> String {
                 founding(*state)
             )
         }
+        Frame::View(frame) => format!("{frame:?}"),
     }
 }
 

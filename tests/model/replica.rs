@@ -194,7 +194,17 @@ impl Replica {
 
 impl Disk {
     fn write(&mut self, batch: Batch) {
-        let Batch { ticket: _, hard_state, founding: _, cluster: _, truncate_from, append, cut: _, peer_runs } = batch;
+        let Batch {
+            ticket: _,
+            hard_state,
+            founding: _,
+            cluster: _,
+            truncate_from,
+            append,
+            cut: _,
+            peer_runs,
+            views: _,
+        } = batch;
         self.hard = hard_state.unwrap_or(self.hard);
         if let Some(from) = truncate_from {
             self.log.retain(|entry| entry.index < from);
@@ -233,6 +243,7 @@ impl Disk {
             applied: Index(1),
             cluster: None,
             peer_runs: self.runs.clone(),
+            views: None,
         };
         let run = Run { boot: self.boot, nonce: 0 };
         let ids = (0..REPLICAS).map(|at| member(at).id).collect();

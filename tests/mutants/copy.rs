@@ -13,7 +13,7 @@ use crate::insert::insert;
 use crate::list::Mutant;
 
 /// What a copy consists of.
-const FOLDERS: [&str; 5] = ["src", "chat/src", "tests/core_sim", "tests/sim", "tests/golden"];
+const FOLDERS: [&str; 6] = ["src", "chat/src", "tests/core_sim", "tests/sim", "tests/views", "tests/golden"];
 /// Parts of the library that no simulation runs.
 const LEFT_OUT: [&str; 6] = ["cli", "client", "drill", "logging", "panics", "server"];
 const MAIN: &str = "src/main.rs";
@@ -23,9 +23,9 @@ const PROGRAM: [&str; 3] = [
     "[[bin]]\nname = \"plainsong\"\npath = \"src/main.rs\"\n",
     "[[bench]]\nname = \"instructions\"\npath = \"benches/instructions/main.rs\"\nharness = false\ntest = true\n",
 ];
-/// The tests that look for bugs: three test programs, and the library's own tests. Those are built for a full run alone:
+/// The tests that look for bugs: four test programs, and the library's own tests. Those are built for a full run alone:
 /// they find what is pure logic, and nothing of the quick ones is.
-pub const HUNTERS: [&str; 4] = ["core_sim", "sim", "golden", UNIT];
+pub const HUNTERS: [&str; 5] = ["core_sim", "sim", "views", "golden", UNIT];
 /// The library's own tests.
 pub const UNIT: &str = "unit";
 /// What cargo calls them.

@@ -33,7 +33,7 @@ const SEEDS_QUICK: u64 = 150;
 /// What runs side by side.
 const WORKERS: usize = 2;
 /// What is killed within `cargo test`: by the simulations, after a few seeds each.
-const QUICK: [&str; 16] = [
+const QUICK: [&str; 18] = [
     "acks-before-fsync",
     "speaks-before-durable",
     "vote-not-persisted",
@@ -50,6 +50,8 @@ const QUICK: [&str; 16] = [
     "forgets-keys",
     "reads-before-applied",
     "sent-is-refused",
+    "no-union",
+    "cold-hears-some",
 ];
 
 /// What each hunter found of a mutant.

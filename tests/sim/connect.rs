@@ -1,10 +1,10 @@
 //! How links come up and end: dialing with a back-off, handshakes, breaks, and the evidence that a process is gone.
 
-use plainsong::consensus::Run;
+use plainsong::consensus::{Member, Run};
 
 use super::net::{Delivery, Item, Kind, Wire};
 use super::replica::Mail;
-use super::world::{Event, MS, SECOND, Time, World, id};
+use super::world::{Event, MS, SECOND, Time, World, host_of, id};
 
 const REDIAL_MIN: Time = 10 * MS;
 const REDIAL_MAX: Time = 500 * MS;
@@ -111,6 +111,31 @@ impl World {
         if !answers && replica.timers.leader() == Some(id(peer)) {
             replica.timers.leader_gone(now);
             self.arm(host, life);
+        }
+    }
+
+    /// With every tick: whoever is watched, and has no pulse link, is looked for.
+    pub fn look_for_proof(&mut self, host: usize, life: u64) {
+        let Some(replica) = self.replica(host, life) else { return };
+        let mut watched = replica.node.watched();
+        watched.retain(|(member, run)| !replica.heart.is_linked(member.id, *run));
+        for (member, run) in watched {
+            let wait = self.rng.u64(100..2 * MS);
+            self.after(wait, Event::Look { host, life, member, run });
+        }
+    }
+
+    /// A connection is refused on a host that is reached and where nobody runs, and another run answers for itself. What
+    /// is cut off, or stopped, gives no answer, and proves nothing.
+    pub fn look(&mut self, host: usize, life: u64, member: Member, run: Run) {
+        let peer = host_of(member.id);
+        let (silent, there) = (self.is_blocked(host, peer), &self.hosts[peer]);
+        let dead = match &there.replica {
+            None => true,
+            Some(replica) => there.paused_until <= self.now && (replica.me, replica.run) != (member, run),
+        };
+        if dead && !silent {
+            self.post(host, life, Mail::Dead(member, run));
         }
     }
 

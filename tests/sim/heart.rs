@@ -51,6 +51,11 @@ impl Heart {
         self.links.remove(&id).map(|(run, _)| run)
     }
 
+    /// Whether a pulse link stands to that run.
+    pub fn is_linked(&self, id: ReplicaId, run: Run) -> bool {
+        self.links.get(&id).is_some_and(|(linked, _)| *linked == run)
+    }
+
     /// Lines came over a pulse link.
     pub fn heard(&mut self, id: ReplicaId, now: Instant) {
         if let Some((_, heard)) = self.links.get_mut(&id) {

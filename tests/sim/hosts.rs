@@ -5,8 +5,9 @@ use fastrand::Rng;
 use plainsong::actors::internal::FromElection;
 use plainsong::actors::replicator::keeper::Keeper;
 use plainsong::actors::store::LogJob;
-use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, Node, ReplicaId, Run, Settings, Snapshot};
+use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, ReplicaId, Run, Settings, Snapshot};
 use plainsong::machine::{self, MachineStorage, MapMachine};
+use plainsong::mode::Core;
 
 use super::disk::Disk;
 use super::members::address;
@@ -130,7 +131,7 @@ impl World {
             fresh_cluster: ClusterId(self.rng.u64(1..)),
         };
         let ids = settings.ids.clone();
-        let node = Node::new(&recovered, settings);
+        let node = Core::new(self.style.mode, &recovered, settings);
         let mut replica = Replica::new(node, run, ids, self.instant());
         replica.quota = self.hosts[host].quota;
         replica.keeper = Keeper::new(self.style.keep);
@@ -319,6 +320,7 @@ impl World {
         let now = self.instant();
         let Some(replica) = self.replica(host, life) else { return };
         let asks = replica.heart.tick();
+        self.look_for_proof(host, life);
         self.tell_who_lives(host, life, now);
         if asks {
             self.post(host, life, Mail::PulseDue);

@@ -6,12 +6,15 @@ mod sim;
 
 use sim::hunt::{keep_panics, replay_command, seeds_that_failed, try_seed};
 use sim::run::{Summary, run, run_styled};
-use sim::style::Style;
+use sim::style::{Style, VIEWS_FROM};
+use sim::survives;
 use sim::trace::Trace;
 use sim::world::SECOND;
 
 /// So many seeds each time.
 const SEEDS: u64 = 500;
+/// And so many of the other mode.
+const SEEDS_WITH_VIEWS: u64 = 300;
 
 fn run_all(seeds: impl Iterator<Item = u64>) -> Summary {
     keep_panics();
@@ -43,6 +46,19 @@ fn worlds_keep_their_word() {
     assert!(all.refused > SEEDS && all.unknown > SEEDS && all.histories > 0, "{all:?}");
 }
 
+/// The same in the mode `primary-backup`: whoever is silent is waited for, whoever is dead is not.
+#[test]
+fn worlds_with_views_keep_their_word() {
+    let first = std::env::var("SIM_FROM").ok().map(|text| text.parse().expect("a number"));
+    let first = VIEWS_FROM + first.unwrap_or_else(|| fastrand::u64(..1 << 40)) % VIEWS_FROM;
+    println!("seeds from {first}");
+    let all = run_all(first..first + SEEDS_WITH_VIEWS);
+    println!("{all:?}");
+    assert!(all.simulated > SEEDS_WITH_VIEWS * 10 * SECOND && all.events > SEEDS_WITH_VIEWS * 1_000, "{all:?}");
+    assert!(all.committed > SEEDS_WITH_VIEWS * 100 && all.acknowledged > SEEDS_WITH_VIEWS * 30, "{all:?}");
+    assert!(all.reads > SEEDS_WITH_VIEWS * 10 && all.expired > SEEDS_WITH_VIEWS && all.histories > 0, "{all:?}");
+}
+
 #[test]
 fn a_world_without_faults_leaves_nothing_unknown() {
     let style = Style::plain(20 * SECOND);
@@ -72,11 +88,36 @@ fn seeds_that_failed_once_do_not_fail_again() {
 
 #[test]
 fn a_seed_run_twice_gives_the_same_trace() {
-    for seed in 1..=5 {
+    for seed in (1..=5).chain(VIEWS_FROM..VIEWS_FROM + 3) {
         let (one, other) = (run(seed, Trace::kept()).1, run(seed, Trace::kept()).1);
         assert!(one.text().len() > 10_000, "the trace says nothing");
         assert!(one.text() == other.text(), "seed {seed}");
     }
+}
+
+#[test]
+fn so_many_of_1_3_5_and_7_may_die_one_after_the_other() {
+    survives::one_after_the_other();
+}
+
+#[test]
+fn so_many_of_1_3_5_and_7_may_die_at_once() {
+    survives::at_once();
+}
+
+#[test]
+fn after_all_have_died_so_many_of_1_3_5_and_7_must_be_back() {
+    survives::all();
+}
+
+#[test]
+fn one_that_hangs_stops_primary_backup_alone() {
+    survives::one_hangs();
+}
+
+#[test]
+fn one_that_lost_its_disk_is_refilled_in_both_modes() {
+    survives::one_is_wiped();
 }
 
 /// The first seed that breaks something, those that failed once first, and what says so: for `tests/mutants`, which puts bugs in.
@@ -85,7 +126,8 @@ fn a_seed_run_twice_gives_the_same_trace() {
 fn first_broken() {
     keep_panics();
     let seeds = std::env::var("HUNT_SEEDS").ok().map_or(SEEDS, |text| text.parse().expect("a number"));
-    let mut seeds = seeds_that_failed().into_iter().chain(1..=seeds);
+    let with_views = VIEWS_FROM..VIEWS_FROM + seeds / 4;
+    let mut seeds = seeds_that_failed().into_iter().chain(1..=seeds).chain(with_views);
     if let Some((seed, broken)) = seeds.find_map(|seed| try_seed(seed).err().map(|broken| (seed, broken))) {
         println!("\nbroken|{seed}|{}|{}", broken.law, broken.text.replace('\n', " "));
     }

@@ -16,7 +16,7 @@
 //! sockets whose kernels take and acknowledge bytes as the seed will have it.
 //!
 //! Left out: SQLite (a disk here is what its
-//! promises say), primary-backup.
+//! promises say); with views, disks that are lost or put back.
 
 mod answers;
 mod carry;
@@ -38,6 +38,7 @@ mod replica;
 pub mod run;
 mod stores;
 pub mod style;
+pub mod survives;
 mod talk;
 pub mod trace;
 pub mod world;

@@ -24,10 +24,11 @@ use plainsong::actors::replicator::view::View;
 use plainsong::actors::store::{LogJob, StateJob, StateNews};
 use plainsong::consensus::founding::Introduction;
 use plainsong::consensus::{
-    Change, Duty, Frame, Index, Input, Member, Node, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term,
+    Change, Duty, Frame, Index, Input, Member, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term,
 };
 use plainsong::machine;
 use plainsong::machine::audit::Verdict;
+use plainsong::mode::Core;
 use plainsong::wire::{PeerLine, Presence};
 
 use super::checkers::ensure;
@@ -61,6 +62,7 @@ pub enum Mail {
     Sweep,
     HandOver,
     Change(Change),
+    Dead(Member, Run),
 }
 
 /// Requests, printable: when they arrived is a real clock's time, and differs from run to run.
@@ -131,7 +133,7 @@ pub struct Replica {
     pub run: Run,
     /// As its config file says, which is not that of the others.
     pub quota: chat::Quota,
-    pub node: Node,
+    pub node: Core,
     pub origin: Origin,
     pub requests: Requests,
     pub online: Online,
@@ -165,8 +167,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    pub fn new(node: Node, run: Run, ids: Vec<ReplicaId>, now: Instant) -> Self {
-        let me = node.me();
+    pub fn new(node: Core, run: Run, ids: Vec<ReplicaId>, now: Instant) -> Self {
+        let (me, mode) = (node.me(), node.mode());
         let addresses: BTreeMap<ReplicaId, String> = ids.iter().map(|id| (*id, String::new())).collect();
         Self {
             me,
@@ -178,7 +180,7 @@ impl Replica {
             origin: Origin::default(),
             requests: Requests::new(),
             online: Online::default(),
-            view: View::new(me, addresses, now),
+            view: View::new(me, addresses, now).with_mode(mode),
             timers: Timers::new(me.id, ELECTION_MIN, ELECTION_MAX),
             heart: Heart::new(me.id),
             ids,
@@ -259,6 +261,7 @@ impl Replica {
             }
             Mail::HandOver => self.step(Input::HandOver),
             Mail::Change(change) => self.change_wanted(change),
+            Mail::Dead(member, run) => self.step(Input::Dead(member, run)),
         }
     }
 

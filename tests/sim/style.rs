@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use fastrand::Rng;
 use plainsong::actors::replicator::keeper::Keep;
+use plainsong::consensus::Mode;
 
 use super::faults::{ALL, Fault};
 use super::world::{MS, SECOND, Time};
@@ -42,7 +43,15 @@ pub struct Style {
     pub keep: Keep,
     /// Replicas are removed, and join.
     pub changes: bool,
+    /// How the cluster is founded.
+    pub mode: Mode,
 }
+
+/// Seeds from here on are of worlds with views.
+pub const VIEWS_FROM: u64 = 1 << 41;
+
+/// What this mode does not promise to survive, or needs an occasion for.
+const NOT_WITH_VIEWS: [Fault; 3] = [Fault::Wipe, Fault::Snapshot, Fault::Restore];
 
 impl Style {
     pub fn draw(rng: &mut Rng) -> Self {
@@ -71,7 +80,19 @@ impl Style {
             clock_off: 0,
             keep: keep(&mut rng.clone()),
             changes: false,
+            mode: Mode::Quorum,
         }
+    }
+
+    /// The seed says which mode it is: worlds of the other are what they were before.
+    pub fn in_mode_of(mut self, seed: u64) -> Self {
+        if seed >= VIEWS_FROM {
+            self.mode = Mode::PrimaryBackup;
+            self.faults.retain(|fault| !NOT_WITH_VIEWS.contains(fault));
+            self.keep = Keep::default();
+            self.changes = false;
+        }
+        self
     }
 
     /// Three replicas, fifty requests a second, no faults: for measuring speed.
@@ -93,6 +114,7 @@ impl Style {
             clock_off: 0,
             keep: Keep::default(),
             changes: false,
+            mode: Mode::Quorum,
         }
     }
 }

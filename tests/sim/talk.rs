@@ -221,7 +221,7 @@ impl Replica {
                 if let Some(before) = self.enter(session, name, account) {
                     self.gone_offline(&before);
                 }
-                Some(Entered { pushes_after: MessageId(applied.0), undelivered })
+                Some(Entered { pushes_after: MessageId(self.node.id_at(applied)), undelivered })
             }
             _ => {
                 self.gone_offline(&name);

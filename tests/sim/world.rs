@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use plainsong::actors::messages::{News, SessionId};
-use plainsong::consensus::{ReplicaId, Run};
+use plainsong::consensus::{Member, Mode, ReplicaId, Run};
 use plainsong::machine::MapMachine;
 
 use super::checkers::{Judge, ensure};
@@ -43,6 +43,7 @@ pub enum Event {
     Sweep { host: usize, life: u64 },
     Timer { host: usize, life: u64 },
     Probe { host: usize, life: u64, peer: usize, run: Run },
+    Look { host: usize, life: u64, member: Member, run: Run },
     Dial { host: usize, life: u64, wire: Wire },
     Up { host: usize, wire: Wire, generation: u64 },
     Lost { host: usize, wire: Wire, generation: u64 },
@@ -115,9 +116,10 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let drawn = Style::draw(&mut rng);
         // One in eight; by the number, so that seeds that failed once stay what they were.
-        let drawn = Style { changes: seed % 8 == 2, ..drawn };
+        let drawn = Style { changes: seed % 8 == 2, ..drawn }.in_mode_of(seed);
         let style = style.unwrap_or(drawn);
         let mut judge = Judge::default();
+        judge.mode = style.mode;
         judge.service.fsync_max = style.fsync.end;
         let mut world = Self {
             now: 0,
@@ -214,6 +216,7 @@ impl World {
             | Event::Sweep { host, .. }
             | Event::Timer { host, .. }
             | Event::Probe { host, .. }
+            | Event::Look { host, .. }
             | Event::Dial { host, .. }
             | Event::Up { host, .. }
             | Event::Lost { host, .. } => (*host, 0),
@@ -248,6 +251,7 @@ impl World {
             Event::Sweep { host, life } => self.sweep(host, life),
             Event::Timer { host, life } => self.timer(host, life),
             Event::Probe { host, life, peer, run } => self.probe(host, life, peer, run),
+            Event::Look { host, life, member, run } => self.look(host, life, member, run),
             Event::Dial { host, life, wire } => self.dial(host, life, wire),
             Event::Up { host, wire, generation } => self.link_up(host, wire, generation),
             Event::Lost { host, wire, generation } => self.link_lost(host, wire, generation),
@@ -299,9 +303,17 @@ impl World {
         let connected = healthy.iter().all(|a| healthy.iter().all(|b| a == b || !self.is_blocked(*a, *b)));
         let quiet = self.slow_net_until <= now;
         let counted = healthy.iter().filter(|h| voters.contains(&self.hosts[**h].disk.me)).count();
-        let serves = connected && quiet && !voters.is_empty() && counted * 2 > voters.len() && self.clients_on;
+        let enough = match self.style.mode {
+            Mode::Quorum => counted * 2 > voters.len(),
+            Mode::PrimaryBackup => counted == voters.len(),
+        };
+        let serves = connected && quiet && !voters.is_empty() && enough && self.clients_on;
         let disturbed = self.hosts.iter().map(|h| h.disturbed).max().unwrap_or(0);
-        let hangs = self.leader().filter(|h| self.hosts[*h].hung_disk_until > now && self.is_storing(*h));
+        // With views, whoever leads waits for every disk.
+        let hangs = self
+            .leader()
+            .filter(|_| self.style.mode == Mode::Quorum)
+            .filter(|h| self.hosts[*h].hung_disk_until > now && self.is_storing(*h));
         let committed = self.judge.ledger.committed();
         self.judge.service.look(now, serves.then_some(healthy), hangs, disturbed, committed);
     }

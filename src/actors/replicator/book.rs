@@ -11,7 +11,8 @@ use super::{Replicator, ReplicatorSettings};
 use crate::actors::admin::{Answer, Asked};
 use crate::actors::directory::Book;
 use crate::actors::internal::Ending;
-use crate::consensus::{Address, Index, Input, Node, ReplicaId, Verdict};
+use crate::consensus::{Address, Index, Input, ReplicaId, Verdict};
+use crate::mode::Core;
 use crate::wire::admin::{Places, Question};
 
 /// Where everybody is: by the log, if an entry of it says so that is not older than what this replica was given to begin
@@ -19,7 +20,7 @@ use crate::wire::admin::{Places, Question};
 ///   1. replica 7 joins, and is told by the member that it asks that 4, 5 and 6 are the cluster;
 ///   2. it is sent the log, of which an early entry says that 1, 2 and 3 are;
 ///   3. it ends its links with 4, 5 and 6, and never hears the rest.
-pub(super) fn now(node: &Node, settings: &ReplicatorSettings) -> Book {
+pub(super) fn now(node: &Core, settings: &ReplicatorSettings) -> Book {
     let places = places(node, settings);
     let membership = node.membership_at().map(|(_, membership)| membership);
     let me = settings.me;
@@ -33,7 +34,7 @@ pub(super) fn now(node: &Node, settings: &ReplicatorSettings) -> Book {
     }
 }
 
-fn places(node: &Node, settings: &ReplicatorSettings) -> Places {
+fn places(node: &Core, settings: &ReplicatorSettings) -> Places {
     let by_log = node.membership_at().filter(|(_, membership)| !membership.addresses.is_empty());
     match by_log {
         Some((at, membership)) if at >= settings.given.at => {
@@ -69,7 +70,7 @@ impl Replicator {
     }
 
     pub(super) fn ask_changes(&mut self) {
-        if self.view.destination(self.node.standing()).is_some() {
+        if !self.node.asks_for_changes() || self.view.destination(self.node.standing()).is_some() {
             for (number, change) in self.admin.due(Instant::now()) {
                 self.step(Input::Change(number, change));
             }

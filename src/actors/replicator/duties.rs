@@ -239,7 +239,7 @@ impl Replicator {
                     let news = self.online.leave(&before);
                     self.tell_presence(news);
                 }
-                Some(Entered { pushes_after: MessageId(applied.0), undelivered })
+                Some(Entered { pushes_after: MessageId(self.node.id_at(applied)), undelivered })
             }
             _ => {
                 // The account is gone, or the connection: it was told to be online for nothing.

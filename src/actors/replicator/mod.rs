@@ -1,4 +1,4 @@
-//! Replicator: owns the one [`Node`] of this replica, and nothing else changes it.
+//! Replicator: owns the one [`Core`] of this replica, and nothing else changes it.
 //!
 //! A handler translates what it is told into inputs of the node, into rows of [`requests::Requests`], or into news for
 //! sessions, and asks for a *turn*. The turn comes when the mailbox is empty (or after [`TURN_INPUTS_MAX`] messages): it
@@ -41,8 +41,9 @@ use super::internal::{
 use super::messages::{SessionId, Slot};
 use super::peer::Peers;
 use super::store::{LogJob, StateAccess, StateNews};
-use crate::consensus::{Boot, Frame, Input, Mark, Member, Node, Origin, ReplicaId, Role, Snapshot, Term};
+use crate::consensus::{Boot, Frame, Input, Mark, Member, Origin, ReplicaId, Role, Run, Snapshot, Term};
 use crate::machine;
+use crate::mode::Core;
 use crate::wire::admin::Places;
 use crate::wire::{PeerLine, Presence};
 use admin::Admin;
@@ -123,7 +124,7 @@ pub struct Outlets {
 /// See the module's header.
 pub struct Replicator {
     settings: ReplicatorSettings,
-    node: Node,
+    node: Core,
     origin: Origin,
     requests: Requests,
     hub: Hub,
@@ -169,6 +170,8 @@ pub struct Replicator {
     /// When the courier was last told something.
     served: Instant,
     behind: BTreeMap<ReplicaId, copies::Behind>,
+    /// For whose deaths Heartbeat was asked to look.
+    watched: Vec<(Member, Run)>,
 }
 
 /// How far a stop in good order has come.
@@ -182,10 +185,10 @@ enum Stopping {
 
 impl Replicator {
     /// A replicator around a node. Its outlets come with [`Connect`]: actors that point at each other are made first.
-    pub fn new(settings: ReplicatorSettings, node: Node) -> Self {
+    pub fn new(settings: ReplicatorSettings, node: Core) -> Self {
         let me = settings.me;
         let book = book::now(&node, &settings);
-        let view = View::new(me, book::for_clients(&book), Instant::now());
+        let view = View::new(me, book::for_clients(&book), Instant::now()).with_mode(node.mode());
         settings.book.send_replace(book);
         Self {
             admin: Admin::default(),
@@ -219,6 +222,7 @@ impl Replicator {
             flush_is_armed: false,
             inputs: 0,
             stopping: None,
+            watched: Vec::new(),
             keeper: Keeper::new(settings.keep),
             install: None,
             served: Instant::now(),
@@ -401,6 +405,7 @@ impl Replicator {
         {
             outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
         }
+        self.tell_whom_to_watch();
         self.flush_at = self.hub.flush(Instant::now());
         self.send(commits);
     }
@@ -409,6 +414,16 @@ impl Replicator {
         let Some(outlets) = &self.outlets else { return };
         for (id, lines) in lines {
             outlets.peers.of(id).do_send(ToPeer(lines));
+        }
+    }
+
+    fn tell_whom_to_watch(&mut self) {
+        let watched = self.node.watched();
+        if watched != self.watched
+            && let Some(outlets) = &self.outlets
+        {
+            outlets.heartbeat.do_send(ToHeartbeat::Watch(watched.clone()));
+            self.watched = watched;
         }
     }
 
@@ -514,6 +529,7 @@ impl Handler<FromHeartbeat> for Replicator {
             }
             FromHeartbeat::Lines(from, lines) => self.heard_from(from, lines),
             FromHeartbeat::Living(living) => self.view.living(living),
+            FromHeartbeat::Dead(member, run) => self.step(Input::Dead(member, run)),
         }
         self.stir(ctx);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::actors::messages::{ClusterStatus, ReplicaStatus};
-use crate::consensus::{Incarnation, Index, Member, ReplicaId, Role, Standing, Term, quorum};
+use crate::consensus::{Incarnation, Index, Member, Mode, ReplicaId, Role, Standing, Term, quorum};
 use crate::machine::audit::{Audit, Checkpoint, Verdict};
 use crate::wire::PeerNews;
 
@@ -31,6 +31,7 @@ pub struct View {
     /// Whether this replica's disk is full.
     full: bool,
     audit: Audit,
+    mode: Mode,
 }
 
 impl View {
@@ -50,6 +51,29 @@ impl View {
             contact_lost: Some(now),
             full: false,
             audit: Audit::new(me.id),
+            mode: Mode::Quorum,
+        }
+    }
+
+    /// The same, in a cluster of that mode.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// How many of so many must be there for a write. In a view all must, who are not proven dead.
+    fn needed(&self, voters: usize) -> usize {
+        match self.mode {
+            Mode::Quorum => quorum::majority(voters),
+            Mode::PrimaryBackup => voters,
+        }
+    }
+
+    /// How many of those may fail, one after the other, before nothing can be written.
+    fn spare(&self, up: usize, voters: usize) -> usize {
+        match self.mode {
+            Mode::Quorum => up.saturating_sub(quorum::majority(voters)),
+            Mode::PrimaryBackup => up.saturating_sub(1),
         }
     }
 
@@ -166,8 +190,8 @@ impl View {
         let voting = self.voting_ids();
         let up: Vec<_> = voting.iter().filter(|id| self.is_up(**id)).collect();
         let full = up.iter().filter(|id| self.is_full(***id)).count();
-        let majority = quorum::majority(voting.len());
-        (up.len() >= majority && up.len() - full < majority).then_some("too many disks are full; nothing was done")
+        let needed = self.needed(voting.len());
+        (up.len() >= needed && up.len() - full < needed).then_some("too many disks are full; nothing was done")
     }
 
     fn is_full(&self, id: ReplicaId) -> bool {
@@ -183,7 +207,7 @@ impl View {
     pub fn majority_in_reach(&self, now: Instant, recently: Duration) -> bool {
         let ids = self.voting_ids();
         let in_reach = ids.iter().filter(|id| **id == self.me || self.spoke(**id, now, recently)).count();
-        in_reach >= quorum::majority(ids.len())
+        in_reach >= self.needed(ids.len())
     }
 
     /// Whether another replica was heard of within `recently`, and its link still stands.
@@ -270,7 +294,7 @@ impl View {
         let voting = self.voting_ids();
         let counts = |id| if self.voters.is_empty() { voting.contains(&id) } else { self.votes(id) };
         let up = spread.iter().filter(|news| news.up && counts(news.id)).count();
-        let spare = up.saturating_sub(quorum::majority(voting.len()));
+        let spare = self.spare(up, voting.len());
         ClusterStatus {
             replicas,
             this: self.me.0,

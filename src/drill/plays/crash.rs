@@ -7,8 +7,8 @@ use crate::drill::stage::Stage;
 const LEADERS: usize = 2;
 /// Acknowledged between two faults.
 const BETWEEN: usize = 25;
-/// Every order in which three replicas can come back.
-const ORDERS: [[u16; 3]; 6] = [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]];
+/// Every order of three replicas.
+pub(super) const ORDERS: [[u16; 3]; 6] = [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]];
 
 /// The writer goes through followers: it sees the failover, not a broken connection.
 pub fn kill_leader(stage: &mut Stage) -> Result<(), DrillError> {

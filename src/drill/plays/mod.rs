@@ -10,6 +10,7 @@ mod rolling;
 mod silence;
 mod snapshot;
 mod soak;
+mod views;
 mod wipe;
 
 use std::time::Duration;
@@ -54,6 +55,22 @@ pub static DRILLS: &[Drill] = &[
         claim: "Kill all three replicas at once, once for each order of their return",
         replicas: 3,
         play: crash::kill_all,
+        ..PLAIN
+    },
+    Drill {
+        name: "two_of_three",
+        claim: "Kill two of three replicas, one after the other, in each of the six orders: the last one serves on",
+        replicas: 3,
+        config: "replication: primary-backup",
+        play: views::two_of_three,
+        ..PLAIN
+    },
+    Drill {
+        name: "cold_start_orders",
+        claim: "Stop all of three, each of them once the last, and start them in each of the six orders",
+        replicas: 3,
+        config: "replication: primary-backup",
+        play: views::cold_start_orders,
         ..PLAIN
     },
     Drill {

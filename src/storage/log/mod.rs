@@ -26,6 +26,7 @@ mod recover;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::path::Path;
 
@@ -123,6 +124,9 @@ impl LogStore {
             meta.hard_state = batch.hard_state.unwrap_or(meta.hard_state);
             meta.founding = batch.founding.unwrap_or(meta.founding);
             meta.cluster_id = batch.cluster.or(meta.cluster_id);
+            if let Some(views) = &batch.views {
+                views::save(conn, views)?;
+            }
             if let Some(from) = batch.truncate_from {
                 tail = truncate(conn, &base, tail, from)?;
             }
@@ -192,8 +196,8 @@ impl LogStore {
 }
 
 fn is_empty(batch: &Batch) -> bool {
-    let Batch { ticket: _, hard_state, founding, cluster, truncate_from, append, cut, peer_runs } = batch;
-    let says_who = hard_state.is_some() || founding.is_some() || cluster.is_some();
+    let Batch { ticket: _, hard_state, founding, cluster, views, truncate_from, append, cut, peer_runs } = batch;
+    let says_who = hard_state.is_some() || founding.is_some() || cluster.is_some() || views.is_some();
     !says_who && truncate_from.is_none() && append.is_empty() && cut.is_none() && peer_runs.is_empty()
 }
 

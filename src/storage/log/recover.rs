@@ -14,7 +14,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use super::meta::{self, FILE, Meta};
-use super::{LogStore, Tail, base, rows};
+use super::{LogStore, Tail, base, rows, views};
 use crate::consensus::{
     Base, Body, Boot, Founding, Incarnation, Index, Member, Membership, Recovered, ReplicaId, Run, Term,
 };
@@ -57,6 +57,7 @@ fn open_file(dir: &Path, replica: ReplicaId, cluster: &str) -> Result<(LogStore,
         cluster: meta.cluster_id,
         applied: Index(0),
         peer_runs: peer_runs(&conn)?,
+        views: views::load(&conn)?,
     };
     let (memberships, record) = memberships(&conn)?;
     let swept = base::swept(&conn, &base)?;

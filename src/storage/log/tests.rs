@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{LogReader, LogStore};
 use crate::consensus::{
     Address, Base, Batch, Body, Boot, ClusterId, Entry, Founding, FoundingState, HardState, Incarnation, Index, Member,
-    Membership, Mode, Recovered, ReplicaId, Run, Term,
+    Membership, Mode, Recovered, ReplicaId, Run, Term, View, ViewId, Views,
 };
 use crate::storage::StorageError;
 
@@ -78,6 +78,28 @@ fn meddle(dir: &Path, sql: &str) {
 }
 
 #[test]
+fn views_are_read_back_and_a_flipped_bit_in_one_is_refused() {
+    let dir = dir();
+    let (mut log, blank) = open(dir.path());
+    assert_eq!(blank.views, None);
+    let run = |boot| Run { boot: Boot(boot), nonce: 7 };
+    let view = |number| View {
+        id: ViewId { number, proposer: member(3, u64::MAX), boot: Boot(2) },
+        base: ViewId::NONE,
+        members: vec![(member(1, 10), run(9)), (member(3, u64::MAX), run(2))],
+    };
+    for number in [1, 2] {
+        let views = Views { promised: view(number + 1), installed: view(number) };
+        log.write(&[Batch { views: Some(Box::new(views)), ..Batch::default() }]).expect("it is written");
+    }
+    drop(log);
+    assert_eq!(open(dir.path()).1.views, Some(Views { promised: view(3), installed: view(2) }));
+    meddle(dir.path(), "UPDATE views SET view = replace(view, '3.3.', '4.3.') WHERE what = 'promised'");
+    let refused = super::open(dir.path(), ID, "plainsong").expect_err("a promise that nobody made");
+    assert!(refused.to_string().contains("checksum"), "{refused}");
+}
+
+#[test]
 fn a_new_log_is_blank_and_each_start_counts() {
     let dir = dir();
     let (log, first) = open(dir.path());
@@ -140,6 +162,7 @@ fn every_kind_of_batch_is_there_after_a_reopen() {
         record: Some(founding()),
         applied: Index(0),
         peer_runs: vec![(member(1, 10), run(9)), (member(2, u64::MAX), run(1))],
+        views: None,
     };
     assert_eq!(open(dir.path()).1, expected);
 }

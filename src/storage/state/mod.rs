@@ -37,7 +37,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::consensus::{Boot, Index, Member};
+use crate::consensus::{Boot, Index, Member, Mode};
 use crate::machine::MachineStorage;
 use crate::storage::db::{self, Sync};
 use crate::storage::error::StorageError;
@@ -68,6 +68,8 @@ pub struct StateStore {
     young: young::Young,
     /// Accounts that are gone have left rows to take away.
     purging: bool,
+    /// Not in the file: the log says it, in its first entry.
+    mode: Mode,
 }
 
 /// How far the state is.
@@ -98,7 +100,7 @@ impl StateStore {
         let progress = schema::load(&conn, &owner)?;
         let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
         let (committed, hot, fresh) = (progress.clone(), RefCell::default(), RefCell::default());
-        Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true })
+        Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true, mode: Mode::Quorum })
     }
 
     /// Starts a transaction: entries are applied until [`StateStore::commit`].
@@ -209,5 +211,13 @@ impl MachineStorage for StateStore {
 
     fn set_stream(&mut self, member: Member, boot: Boot, n: u64) {
         self.progress.streams.insert(member, (boot, n));
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 }

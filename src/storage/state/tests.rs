@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::StateStore;
 use super::young::Pace;
-use crate::consensus::{Body, Boot, Entry, Incarnation, Index, Member, ReplicaId, Term};
+use crate::consensus::{Body, Boot, ClusterId, Entry, Founding, Incarnation, Index, Member, Mode, ReplicaId, Term};
 use crate::machine::{Applied, MachineStorage, MapMachine, Origin, apply, payload};
 use crate::storage::StorageError;
 
@@ -99,21 +99,27 @@ fn a_count_beyond_2_63_is_refused_never_changed() {
 struct Script {
     rng: Rng,
     streams: [u64; 2],
+    mode: Mode,
 }
 
 impl Script {
+    /// Every other seed is of a log whose ids leap with each view.
     fn new(seed: u64) -> Self {
-        Self { rng: Rng::with_seed(seed), streams: [0; 2] }
+        let mode = if seed.is_multiple_of(2) { Mode::Quorum } else { Mode::PrimaryBackup };
+        Self { rng: Rng::with_seed(seed), streams: [0; 2], mode }
     }
 
     fn entry(&mut self, model: &MapMachine) -> Entry {
         let index = model.applied().next();
         let body = match self.rng.u8(..50) {
+            _ if index == Index(1) => {
+                Body::Founding(Founding { cluster: ClusterId(7), mode: self.mode, members: vec![ME] })
+            }
             0 => Body::Noop,
             1 => Body::Command(Bytes::from_static(b"\xffno payload")),
             _ => Body::Command(self.payload(model)),
         };
-        Entry { index, term: Term(1 + index.0 / 100), time: 1_700_000_000_000 + index.0 * 50, body }
+        Entry { index, term: term_at(index), time: 1_700_000_000_000 + index.0 * 50, body }
     }
 
     fn payload(&mut self, model: &MapMachine) -> Bytes {
@@ -142,7 +148,7 @@ impl Script {
     fn command(&mut self, model: &MapMachine) -> Command {
         let speaker = self.speaker(model);
         let key = (self.rng.u8(..3) == 0).then(|| Key::new(&format!("k{}", self.rng.u8(..30))).expect("a key"));
-        let newest = model.applied().0;
+        let newest = model.applied();
         match self.rng.u8(..100) {
             0..12 => {
                 let hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
@@ -160,9 +166,7 @@ impl Script {
                 Command::Send { speaker, key, to: self.name(), text }
             }
             75..77 => Command::Expire,
-            77..90 => {
-                Command::Ack { speaker, key, id: MessageId(self.rng.u64(..=newest)), ranges: self.ranges(newest) }
-            }
+            77..90 => Command::Ack { speaker, key, id: self.id(newest), ranges: self.ranges(newest) },
             _ => {
                 let marks = (0..self.rng.usize(..4)).map(|_| (self.speaker(model).id, self.ranges(newest)));
                 let mut marks: Vec<_> = marks.collect();
@@ -185,23 +189,39 @@ impl Script {
 
     /// Some of the speaker's messages, mostly new ones, and now and then one of another.
     fn ids(&mut self, model: &MapMachine, speaker: &Speaker) -> MessageIds {
-        let page = HistoryPage::Before(MessageId(model.applied().0 - self.rng.u64(..=model.applied().0.min(80))));
+        let newest = model.applied();
+        let recent = Index(newest.0 - self.rng.u64(..=newest.0.min(80)));
+        let page = HistoryPage::Before(id_of(self.mode, recent));
         let mut ids = model.history(speaker.id, None, page, self.rng.usize(1..4)).expect("a map does not fail");
         if ids.is_empty() || self.rng.u8(..10) == 0 {
-            ids.push(MessageId(self.rng.u64(..=model.applied().0)));
+            ids.push(self.id(newest));
         }
         MessageIds::new(ids).expect("at least one")
     }
 
-    fn ranges(&mut self, newest: u64) -> Vec<IdRange> {
-        let rng = &mut self.rng;
-        (0..rng.usize(..3))
+    /// What some entry up to the newest gave to what it created, if it did.
+    fn id(&mut self, newest: Index) -> MessageId {
+        id_of(self.mode, Index(self.rng.u64(..=newest.0)))
+    }
+
+    fn ranges(&mut self, newest: Index) -> Vec<IdRange> {
+        (0..self.rng.usize(..3))
             .map(|_| {
-                let from = rng.u64(..=newest);
-                IdRange::new(MessageId(from), MessageId(from + rng.u64(..20)))
+                let from = self.rng.u64(..=newest.0);
+                let to = from + self.rng.u64(..20);
+                IdRange::new(id_of(self.mode, Index(from)), id_of(self.mode, Index(to)))
             })
             .collect()
     }
+}
+
+/// A term, or a view, for each hundred entries.
+fn term_at(index: Index) -> Term {
+    Term(1 + index.0 / 100)
+}
+
+fn id_of(mode: Mode, index: Index) -> MessageId {
+    MessageId(mode.id(term_at(index), index))
 }
 
 /// Applies to both, and compares everything that comes of it.
@@ -230,7 +250,7 @@ fn compare(model: &MapMachine, state: &StateStore) {
     assert_eq!(deliveries.1.expect("the state answers"), deliveries.0);
     same(Query::List { regex: None, after: None, limit: 3 });
     same(Query::List { regex: None, after: Some(name("bob")), limit: 100 });
-    let middle = MessageId(model.applied().0 / 2);
+    let middle = id_of(model.mode(), Index(model.applied().0 / 2));
     for typed in NAMES {
         same(Query::Account(name(typed)));
         let Some(account) = model.account(&name(typed)).expect("a map does not fail") else {
@@ -293,6 +313,7 @@ fn at_random_it_is_the_state_in_memory() {
                     reopened += u32::from(is_filing(&state));
                     drop(state);
                     state = open(dir.path());
+                    state.set_mode(model.mode());
                 }
                 _ => state.commit().expect("it commits"),
             }
@@ -384,6 +405,7 @@ fn a_state_that_lost_its_tail_is_some_earlier_one_and_catches_up() {
         let torn = fs::OpenOptions::new().write(true).open(copy.path().join("state.db-wal")).expect("it opens");
         torn.set_len(wal * part / 20).expect("it is cut");
         let mut again = open(copy.path());
+        again.set_mode(model.mode());
         let applied = again.applied();
         assert_eq!(applied.0 % 10, 0, "a batch is there as a whole, or not at all");
         starts.insert(applied);

@@ -289,7 +289,7 @@ impl Conversation {
         // A repeat under a key gets its first id again.
         ensure!(Order, again.is_some() || sent.open, "{text:?} is acknowledged unasked");
         self.sent = self.sent.max(id);
-        Index(id)
+        Model::index_of(id)
     }
 
     fn logs_in(&mut self, name: &str, rest: &[&str], asked: &Asked, model: &Model, committed: Index) {

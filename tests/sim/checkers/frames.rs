@@ -1,7 +1,7 @@
 //! What a replica says, and what is on its disk when it says it.
 
 use plainsong::consensus::founding::Introduction;
-use plainsong::consensus::{FoundingState, Frame, ReplicaId, Round};
+use plainsong::consensus::{FoundingState, Frame, Mode, ReplicaId, Round, ViewFrame};
 use plainsong::wire::PeerLine;
 
 use super::{Judge, ensure};
@@ -35,6 +35,13 @@ impl Judge {
     }
 
     fn frame(&self, disk: &Disk, to: ReplicaId, frame: &Frame) {
+        match self.mode {
+            Mode::Quorum => self.frame_of_terms(disk, to, frame),
+            Mode::PrimaryBackup => frame_of_views(disk, frame),
+        }
+    }
+
+    fn frame_of_terms(&self, disk: &Disk, to: ReplicaId, frame: &Frame) {
         let (me, hard) = (disk.me, disk.hard);
         match frame {
             Frame::PreVote { term, .. } => {
@@ -73,6 +80,7 @@ impl Judge {
                 ensure!(NoFalseClaims, disk.founding != FoundingState::Blank, "{me} shows {record:?}, but is blank");
             }
             Frame::FoundingNews { state, .. } => founding(disk, *state),
+            Frame::View(_) => ensure!(NoFalseClaims, false, "{me} says {frame:?} in a cluster of the other mode"),
         }
     }
 
@@ -81,9 +89,30 @@ impl Judge {
         let (me, last) = (shown.member, shown.last);
         // What was acknowledged may have been truncated since: then a shorter log is being written.
         ensure!(NoFalseClaims, shown.run.boot <= disk.boot, "{me} shows boot {} before it is durable", shown.run.boot);
-        ensure!(NoFalseClaims, last <= disk.last() || disk.hard.term.0 > 0, "{me} shows {last}, and holds less");
+        ensure!(
+            NoFalseClaims,
+            last <= disk.last() || disk.hard.term.0 > 0 || disk.views.is_some(),
+            "{me} shows {last}, and holds less"
+        );
         founding(disk, shown.founding);
     }
+}
+
+/// In the mode with views: what is said of them is durable, and so is what is acknowledged.
+fn frame_of_views(disk: &Disk, frame: &Frame) {
+    let (me, views) = (disk.me, disk.views.clone().unwrap_or_default());
+    let durable = match frame {
+        Frame::View(ViewFrame::Propose(view)) => views.promised.id >= view.id && view.has(me),
+        Frame::View(ViewFrame::Accepted(id)) => views.promised.id >= *id,
+        Frame::View(ViewFrame::Installed(view)) => views.installed.id >= view.id,
+        Frame::View(ViewFrame::News { installed, promised, .. }) => {
+            views.installed.id >= *installed && views.promised.id >= *promised
+        }
+        Frame::AppendOk { matched, .. } => matched.index() <= disk.last(),
+        Frame::FoundingNews { state, .. } => return founding(disk, *state),
+        _ => true,
+    };
+    ensure!(NoFalseClaims, durable, "{me} says {frame:?} with {views:?} on its disk");
 }
 
 /// No more of the founding is shown than is durable.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plainsong::consensus::{Body, Boot, ClusterId, Entry, Index, Log, Member, Membership, Node, Term};
+use plainsong::consensus::{Body, Boot, ClusterId, Entry, Index, Log, Member, Membership, Mode, Role, Term};
+use plainsong::mode::Core;
 
 use super::ensure;
 use crate::sim::disk::Disk;
@@ -57,10 +58,10 @@ impl Ledger {
     }
 
     /// A node took what is between `before` and its commit index for committed. Gives what is news.
-    pub fn commit_moved(&mut self, node: &Node, disk: &Disk, before: Index) -> Vec<Entry> {
+    pub fn commit_moved(&mut self, node: &Core, disk: &Disk, before: Index) -> Vec<Entry> {
         let after = node.commit();
         ensure!(CommittedForever, after > before, "the commit index of {} falls from {before} to {after}", node.me());
-        let term = node.hard_state().term;
+        let term = node.standing().term;
         let mut news = Vec::new();
         for index in (before.0 + 1..=after.0).map(Index) {
             let in_memory = node.log().entries(index, index, 1).and_then(|mut one| one.pop());
@@ -97,15 +98,18 @@ impl Ledger {
     }
 
     /// A leader's commit index moved: a majority of its voters must hold it on their disks.
-    pub fn commit_is_durable(&self, node: &Node, hosts: &[Host]) {
+    pub fn commit_is_durable(&self, node: &Core, hosts: &[Host]) {
         let index = node.commit();
         let term = node.log().term_at(index);
-        let held = self.holders(node.voters(), hosts, index, term);
-        let (me, voters) = (node.me(), node.voters().len());
+        let (me, voters) = (node.me(), node.voters());
+        let (held, voters) = (self.holders(&voters, hosts, index, term), voters.len());
         // With a change of voters the next one may be appended in the same turn: those before it decided.
         let held_before = self.holders(self.voters(), hosts, index, term) * 2 > self.voters().len();
-        let holds = held * 2 > voters || held_before;
-        ensure!(MajorityHolds, holds, "{me} commits {index}, which {held} of {voters} voters hold");
+        let enough = match node.mode() {
+            Mode::Quorum => held * 2 > voters || held_before,
+            Mode::PrimaryBackup => held == voters,
+        };
+        ensure!(MajorityHolds, enough, "{me} commits {index}, which {held} of {voters} voters hold");
     }
 
     /// A client was told of this entry.
@@ -119,7 +123,22 @@ impl Ledger {
         let known = self.memberships[first..].iter().map(|(_, membership)| &membership.voters[..]);
         let in_force = hosts.iter().filter_map(|h| h.replica.as_ref()).map(|r| r.node.voters());
         let held = |voters: &[Member]| self.holders(voters, hosts, index, Some(entry.term)) * 2 > voters.len();
-        ensure!(MajorityHolds, known.chain(in_force).any(held), "a client is told of {index}, which a minority holds");
+        ensure!(
+            MajorityHolds,
+            known.map(<[Member]>::to_vec).chain(in_force).any(|voters| held(&voters)),
+            "a client is told of {index}, which a minority holds"
+        );
+    }
+
+    /// The same with views. The members at that time may be gone; whoever leads now has it, and whoever leads next is looked
+    /// at when it begins.
+    pub fn is_held_by_leader(&self, hosts: &[Host], index: Index) {
+        let term = self.entry(index).map(|entry| entry.term);
+        let nodes = hosts.iter().filter_map(|h| h.replica.as_ref()).map(|r| &r.node);
+        let leads = |node: &&Core| node.standing().role == Role::Leader;
+        let newest = nodes.filter(leads).max_by_key(|node| node.standing().term).map(Core::me);
+        let held = newest.is_none_or(|leader| self.holders(&[leader], hosts, index, term) == 1);
+        ensure!(MajorityHolds, term.is_some() && held, "a client is told of {index}, which {newest:?} lacks");
     }
 
     fn holders(&self, voters: &[Member], hosts: &[Host], index: Index, term: Option<Term>) -> usize {
@@ -131,8 +150,8 @@ impl Ledger {
     }
 
     /// A node leads: alone in its term, with everything that earlier terms committed, and with durable votes.
-    pub fn leads(&mut self, node: &Node, boot: Boot, hosts: &[Host]) {
-        let (me, term) = (node.me(), node.hard_state().term);
+    pub fn leads(&mut self, node: &Core, boot: Boot, hosts: &[Host]) {
+        let (me, term) = (node.me(), node.standing().term);
         if let Some(reign) = self.reigns.get(&term) {
             let same = (reign.leader, reign.boot) == (me, boot);
             ensure!(OneLeader, same, "{me} and {} both lead term {term}", reign.leader);
@@ -149,9 +168,20 @@ impl Ledger {
                 entry.index
             );
         }
+        if let Core::PrimaryBackup(node) = node {
+            let view = &node.views().installed;
+            let accepted = |m: &Member| {
+                let gave = |disk: &Disk| disk.views.as_ref().is_some_and(|views| views.promised.id >= view.id);
+                hosts.iter().any(|h| h.disk.me == *m && gave(&h.disk))
+            };
+            let all = view.members.iter().all(|(m, _)| accepted(m));
+            ensure!(OneLeader, all, "{me} leads {view}, which not all its members have accepted durably");
+            return;
+        }
         let gave = |d: &Disk| d.hard.term > term || d.hard.term == term && d.hard.vote == Some(me);
         let votes = |m: &&Member| self.forgetful.contains(m) || hosts.iter().any(|h| h.disk.me == **m && gave(&h.disk));
-        let (votes, voters) = (node.voters().iter().filter(votes).count(), node.voters().len());
+        let voters = node.voters();
+        let (votes, voters) = (voters.iter().filter(votes).count(), voters.len());
         ensure!(OneLeader, votes * 2 > voters, "{me} leads term {term} with {votes} durable votes of {voters}");
     }
 

@@ -21,7 +21,7 @@ mod service;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use plainsong::consensus::{Index, Role, Round, Standing, Term};
+use plainsong::consensus::{Index, Mode, Role, Round, Standing, Term};
 use plainsong::machine::Applied;
 
 pub use conversation::{Asked, Book, Conversation, Speaker};
@@ -102,6 +102,8 @@ pub struct Judge {
     pub history: History,
     pub service: Service,
     pub book: Book,
+    /// How the cluster is founded.
+    pub mode: Mode,
     /// Which term each host led at the end of its last turn.
     led: Vec<Option<Term>>,
     /// The newest round that was begun in each term.
@@ -186,7 +188,10 @@ impl Judge {
 
     /// A client was answered with what rests on this entry: it must be safe, and later reads must hold it.
     pub fn acknowledges(&mut self, hosts: &[Host], index: Index) {
-        self.ledger.is_held_by_majority(hosts, index);
+        match self.mode {
+            Mode::Quorum => self.ledger.is_held_by_majority(hosts, index),
+            Mode::PrimaryBackup => self.ledger.is_held_by_leader(hosts, index),
+        }
         self.requests.floor = self.requests.floor.max(index);
     }
 }

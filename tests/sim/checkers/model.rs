@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use plainsong::consensus::{Body, Entry, Index};
+use plainsong::consensus::{Body, Entry, Index, Mode};
 
 /// What an entry comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,8 @@ struct Owner {
 }
 
 const NEVER: u64 = u64::MAX;
+/// With views, what is behind these bits of an id is the view's number.
+const INDEX_BITS: u32 = 40;
 
 /// The limit of that letter in a stamp such as `m9b100`.
 fn limit(stamp: &str, letter: char) -> Option<usize> {
@@ -110,6 +112,10 @@ type Origin = (String, u64, u64);
 #[derive(Default)]
 pub struct Model {
     fates: Vec<Fate>,
+    /// The id that each entry gives to what it creates.
+    ids: Vec<u64>,
+    /// The mode with views: ids have the term in front.
+    has_views: bool,
     by_origin: HashMap<Origin, Index>,
     streams: BTreeMap<String, (u64, u64)>,
     living: BTreeMap<String, u64>,
@@ -132,6 +138,16 @@ impl Model {
         self.fates.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
     }
 
+    /// The highest id there is after an entry.
+    fn id_at(&self, at: Index) -> u64 {
+        usize::try_from(at.0).expect("fits").checked_sub(1).map_or(0, |at| self.ids[at])
+    }
+
+    /// The entry that gave an id.
+    pub fn index_of(id: u64) -> Index {
+        Index(id & ((1 << INDEX_BITS) - 1))
+    }
+
     /// How many commands were refused with that code.
     pub fn refused_with(&self, code: &str) -> u64 {
         self.fates.iter().filter(|fate| matches!(fate, Fate::Done(Res::Refused(why)) if *why == code)).count() as u64
@@ -145,6 +161,11 @@ impl Model {
     /// One more entry is committed. Gives the number of the request that took effect by it.
     pub fn commits(&mut self, entry: &Entry) -> Option<(usize, Index)> {
         let mut effect = None;
+        if let Body::Founding(record) = &entry.body {
+            self.has_views = record.mode == Mode::PrimaryBackup;
+        }
+        let view = if self.has_views { entry.term.0 } else { 0 };
+        self.ids.push((view << INDEX_BITS) + entry.index.0);
         let fate = match &entry.body {
             Body::Noop | Body::Founding(_) | Body::Membership(_) => Fate::Nothing,
             Body::Command(bytes) => {
@@ -172,7 +193,7 @@ impl Model {
         }
         self.streams.insert(member.to_owned(), (boot, n));
         self.by_origin.insert((member.to_owned(), boot, n), index);
-        Fate::Done(self.act(index.0, (online, limits), command, effect))
+        Fate::Done(self.act(self.id_at(index), (online, limits), command, effect))
     }
 
     fn act(&mut self, index: u64, stamp: (bool, &str), command: &str, effect: &mut Option<usize>) -> Res {
@@ -359,13 +380,15 @@ impl Model {
 
     /// The account of a name.
     pub fn account(&self, name: &str, at: Index) -> Option<u64> {
-        let lived = |(id, owner): (&u64, &Owner)| (owner.name == name && owner.deleted > at.0).then_some(*id);
-        self.owners.range(..=at.0).rev().find_map(lived)
+        let now = self.id_at(at);
+        let lived = |(id, owner): (&u64, &Owner)| (owner.name == name && owner.deleted > now).then_some(*id);
+        self.owners.range(..=now).rev().find_map(lived)
     }
 
     /// Every name, in order.
     pub fn names(&self, at: Index) -> Vec<&str> {
-        let lived = self.owners.range(..=at.0).filter(|(_, owner)| owner.deleted > at.0);
+        let now = self.id_at(at);
+        let lived = self.owners.range(..=now).filter(|(_, owner)| owner.deleted > now);
         let mut names: Vec<&str> = lived.map(|(_, owner)| owner.name.as_str()).collect();
         names.sort_unstable();
         names
@@ -373,29 +396,33 @@ impl Model {
 
     /// The messages to an account, in order, delivered or not, that it still sees.
     pub fn received(&self, account: u64, at: Index) -> impl Iterator<Item = &Mail> {
+        let now = self.id_at(at);
         let mail = self.owner(account, at).into_iter().flat_map(|o| &o.mail);
-        mail.take_while(move |mail| mail.id <= at.0).filter(move |mail| mail.erased > at.0)
+        mail.take_while(move |mail| mail.id <= now).filter(move |mail| mail.erased > now)
     }
 
     /// All that an account sent and got, in order, and still sees.
     pub fn past(&self, account: u64, at: Index) -> impl Iterator<Item = &Past> {
+        let now = self.id_at(at);
         let past = self.owner(account, at).into_iter().flat_map(|o| &o.past);
-        past.take_while(move |past| past.id <= at.0).filter(move |past| past.erased > at.0)
+        past.take_while(move |past| past.id <= now).filter(move |past| past.erased > now)
     }
 
     /// The number of the request that set its password.
     pub fn password(&self, account: u64, at: Index) -> Option<&str> {
-        let passwords = &self.owner(account, at)?.passwords;
-        passwords.iter().rev().find(|(since, _)| *since <= at.0).map(|(_, tag)| tag.as_str())
+        let (passwords, now) = (&self.owner(account, at)?.passwords, self.id_at(at));
+        passwords.iter().rev().find(|(since, _)| *since <= now).map(|(_, tag)| tag.as_str())
     }
 
     fn owner(&self, account: u64, at: Index) -> Option<&Owner> {
-        self.owners.get(&account).filter(|o| account <= at.0 && o.deleted > at.0)
+        let now = self.id_at(at);
+        self.owners.get(&account).filter(|o| account <= now && o.deleted > now)
     }
 
     /// The undelivered ones.
     pub fn undelivered(&self, account: u64, at: Index) -> impl Iterator<Item = &Mail> {
-        self.received(account, at).filter(move |mail| mail.delivered > at.0)
+        let now = self.id_at(at);
+        self.received(account, at).filter(move |mail| mail.delivered > now)
     }
 
     /// The first message to an account after one.
@@ -433,19 +460,20 @@ impl Model {
 
     /// How many messages waited for an account, at every index from one to another.
     pub fn waited(&self, account: u64, from: Index, to: Index) -> BTreeSet<usize> {
+        let (from, to) = (self.id_at(from), self.id_at(to));
         let mut changes: BTreeMap<u64, i64> = BTreeMap::new();
         let mut count = 0;
         let Some(owner) = self.owners.get(&account) else { return BTreeSet::new() };
         for mail in &owner.mail {
             for (at, change) in [(mail.id, 1), (mail.delivered.min(mail.erased), -1)] {
-                if at <= from.0 {
+                if at <= from {
                     count += change;
                 } else {
                     *changes.entry(at).or_default() += change;
                 }
             }
         }
-        let after = changes.range(..=to.0).scan(count, |count, (_, change)| {
+        let after = changes.range(..=to).scan(count, |count, (_, change)| {
             *count += change;
             Some(*count)
         });
@@ -455,8 +483,9 @@ impl Model {
 
     /// Every account of the name that lived at some time from one index to another.
     pub fn accounts_between(&self, name: &str, from: Index, to: Index) -> Vec<u64> {
-        let lived = |(id, owner): (&u64, &Owner)| (owner.name == name && owner.deleted > from.0).then_some(*id);
-        self.owners.range(..=to.0).filter_map(lived).collect()
+        let (from, to) = (self.id_at(from), self.id_at(to));
+        let lived = |(id, owner): (&u64, &Owner)| (owner.name == name && owner.deleted > from).then_some(*id);
+        self.owners.range(..=to).filter_map(lived).collect()
     }
 
     /// Every account that lives after all that is committed.

@@ -7,6 +7,7 @@
 use plainsong::consensus::Index;
 
 use super::ensure;
+use super::model::Model;
 
 /// A client's request that changes state.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ impl Requests {
         let effect = it.effect;
         ensure!(ExactlyOnce, effect.is_some(), "request {op} is acknowledged at {index}, and had no effect");
         let effect = effect.unwrap_or_default();
-        let named = id.is_none_or(|id| id == effect.0);
+        let named = id.is_none_or(|id| Model::index_of(id) == effect);
         ensure!(ExactlyOnce, named, "request {op} took effect at {effect}, and is acknowledged as {id:?}");
         ensure!(
             Linearizable,

@@ -1,0 +1,278 @@
+//! What a proposer and a leader do with their log: replicate it, decide what is committed, confirm reads.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::consensus::{Duty, Entry, Frame, Index, Member, Reader, ReplicaId, Round, Run, Term, Ticket, limits};
+
+use super::Node;
+use super::node::Part;
+use super::progress::{Flow, Progress};
+
+/// What a proposer or leader knows of its followers, and what waits for them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lead {
+    /// Who accepted the view, beside the proposer.
+    pub(super) accepted: BTreeSet<Member>,
+    /// The batch that makes "installed" durable.
+    pub(super) installing: Option<Ticket>,
+    /// The entry that opened the view. Nothing is known to be current before it is committed.
+    pub(super) noop: Index,
+    /// Of a proposer: members that have accepted. Of a leader: all linked peers; who is no member learns.
+    pub(super) progress: BTreeMap<ReplicaId, Progress>,
+    /// The newest round of pulses.
+    round: Round,
+    /// Reads in the order of their arrival; `needs` never falls along the queue.
+    reads: VecDeque<PendingRead>,
+    /// A newer round is wanted as soon as the one under way is confirmed.
+    round_wanted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    Own,
+    Peer(ReplicaId),
+}
+
+#[derive(Clone, Debug)]
+struct PendingRead {
+    asker: Asker,
+    id: u64,
+    /// The commit index when it was asked; `None` until the view's first entry is committed.
+    index: Option<Index>,
+    /// The round begun after it was asked; `None` until one has.
+    needs: Option<Round>,
+}
+
+impl Lead {
+    /// The link to a peer is gone, and its questions with it: a new run of it numbers its own anew.
+    pub(super) fn lost(&mut self, id: ReplicaId) {
+        self.progress.remove(&id);
+        self.reads.retain(|read| !matches!(read.asker, Asker::Peer(asker) if asker == id));
+    }
+
+    /// Progress of that very run.
+    pub(super) fn of(&self, member: Member, run: Run) -> Option<&Progress> {
+        self.progress.get(&member.id).filter(|p| (p.member, p.run) == (member, run))
+    }
+
+    /// What all members have reached.
+    fn least<T: Ord + Copy>(
+        &self,
+        members: &[(Member, Run)],
+        own: (Member, T),
+        of: impl Fn(&Progress) -> T,
+    ) -> Option<T> {
+        let each = members.iter().map(|(m, run)| if *m == own.0 { Some(own.1) } else { self.of(*m, *run).map(&of) });
+        each.min().flatten()
+    }
+}
+
+impl Node {
+    // --- replicating -----------------------------------------------------------------------------------------
+
+    /// Begins to replicate to a linked peer, where the logs are likely to meet: at the end of this one. Not where the peer
+    /// was when the link came up: one that has learnt 180,000 entries since was sent them all again before the view with
+    /// it could be installed, and nobody was served meanwhile.
+    pub(super) fn track(&mut self, id: ReplicaId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let progress = Progress::new(peer.intro.member, peer.intro.run, self.log.last());
+        if let Part::Proposer(lead) | Part::Leader(lead) = &mut self.part {
+            lead.progress.insert(id, progress);
+        }
+    }
+
+    fn lead(&mut self) -> Option<&mut Lead> {
+        match &mut self.part {
+            Part::Proposer(lead) | Part::Leader(lead) => Some(lead),
+            Part::Follower { .. } => None,
+        }
+    }
+
+    /// One append to each follower that has something to hear: entries, or a new commit index.
+    pub(super) fn broadcast(&mut self) {
+        let Some(lead) = self.lead() else { return };
+        for id in lead.progress.keys().copied().collect::<Vec<_>>() {
+            while self.send_append(id) {}
+        }
+    }
+
+    /// Sends one append. Returns whether there may be more to send.
+    fn send_append(&mut self, id: ReplicaId) -> bool {
+        let (last, commit) = (self.log.last(), self.commit);
+        let progress = self.lead().and_then(|lead| lead.progress.get_mut(&id));
+        let Some(progress) = progress.filter(|p| p.is_due(last, commit)) else { return false };
+        let next = progress.next;
+        if next > last {
+            self.send_entries(id, Vec::new());
+            return false;
+        }
+        match self.log.entries(next, last, limits::APPEND_BYTES_MAX) {
+            Some(entries) => self.send_entries(id, entries),
+            None => {
+                if let Some(progress) = self.lead().and_then(|lead| lead.progress.get_mut(&id)) {
+                    progress.flow = Flow::Load;
+                }
+                self.duties.push(Duty::Load(Reader::Peer(id), next, last));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn send_entries(&mut self, id: ReplicaId, entries: Vec<Entry>) {
+        let (term, commit) = (Term(self.following.number), self.commit);
+        let Some(progress) = self.lead().and_then(|lead| lead.progress.get_mut(&id)) else { return };
+        let prev = progress.next.prev();
+        let end = entries.last().map_or(prev, |e| e.index);
+        progress.sent(end, entries.iter().map(Entry::size).sum(), commit);
+        let prev_term = self.log.term_at(prev).expect("entries before `next` are in the log");
+        self.say(id, Frame::Append { term, prev, prev_term, commit, entries });
+    }
+
+    pub(super) fn loaded_for_peer(&mut self, id: ReplicaId, entries: Vec<Entry>) {
+        // They may have been read before this log was another's for a while. One that is in the log vouches for all
+        // before.
+        let current = entries.last().is_some_and(|e| self.log.term_at(e.index) == Some(e.term));
+        let Some(progress) = self.lead().and_then(|lead| lead.progress.get_mut(&id)) else { return };
+        if progress.flow != Flow::Load {
+            return; // of an earlier link
+        }
+        let known = progress.matched.next() == progress.next;
+        progress.flow = if known { Flow::Stream(VecDeque::new()) } else { Flow::Probe { sent: false } };
+        if current && entries.first().is_some_and(|e| e.index == progress.next) {
+            self.send_entries(id, entries);
+        }
+    }
+
+    pub(super) fn append_ok(&mut self, from: Member, term: Term, matched: Index) {
+        let (own, last) = (self.following.number, self.log.last());
+        let Some(lead) = self.lead() else { return };
+        // What a peer says is never asserted: one that claims more than there is claims nothing.
+        if term.0 == own
+            && matched <= last
+            && let Some(progress) = lead.progress.get_mut(&from.id).filter(|p| p.member == from)
+        {
+            progress.matched_to(matched);
+        }
+    }
+
+    pub(super) fn append_rejected(&mut self, from: Member, term: Term, prev: Index, hint: (Index, Term)) {
+        let own = self.following.number;
+        let (next, _) = self.log.highest_with_term_at_most(hint.1, hint.0);
+        let Some(lead) = self.lead() else { return };
+        if let Some(progress) = lead.progress.get_mut(&from.id).filter(|p| term.0 == own && p.member == from)
+            && progress.next.prev() == prev
+        {
+            progress.probe_from(next.next());
+        }
+    }
+
+    /// What all members hold on their disks is committed, once it reaches into the own view: what earlier views left is
+    /// committed with that, never by being counted.
+    pub(super) fn advance_commit(&mut self) {
+        let Part::Leader(lead) = &self.part else { return };
+        let own = (self.me, self.tickets.durable().index());
+        let Some(reached) = lead.least(&self.views.installed.members, own, |p| p.matched) else { return };
+        if reached > self.commit && self.log.term_at(reached) == Some(Term(self.following.number)) {
+            self.commit_to(reached);
+            self.answer_reads();
+        }
+    }
+
+    // --- reads -----------------------------------------------------------------------------------------------
+
+    /// Begins a round of pulses: a member that answers it has promised nothing newer, after everything asked before.
+    pub(super) fn pulse_round(&mut self) {
+        let (term, commit) = (Term(self.following.number), self.commit);
+        let Part::Leader(lead) = &mut self.part else { return };
+        lead.round = lead.round.next();
+        lead.round_wanted = false;
+        let round = lead.round;
+        for read in lead.reads.iter_mut().filter(|read| read.needs.is_none()) {
+            read.needs = Some(round);
+        }
+        let beats: Vec<_> = lead
+            .progress
+            .iter()
+            .map(|(id, p)| (*id, Frame::Beat { term, round, commit: commit.min(p.matched) }))
+            .collect();
+        for (id, beat) in beats {
+            self.pulse(id, beat);
+        }
+        self.answer_reads();
+    }
+
+    pub(super) fn beat_answered(&mut self, from: Member, term: Term, round: Round) {
+        let own = self.following.number;
+        let Part::Leader(lead) = &mut self.part else { return };
+        if let Some(progress) = lead.progress.get_mut(&from.id).filter(|p| term.0 == own && p.member == from) {
+            progress.round = progress.round.max(round.min(lead.round));
+            self.answer_reads();
+        }
+    }
+
+    /// Passes on the reads of this replica's own sessions: at the end of a turn, when it is known who leads.
+    pub(super) fn ask_reads(&mut self) {
+        for id in std::mem::take(&mut self.reads_asked) {
+            match self.part {
+                Part::Leader(_) => self.queue_read(Asker::Own, id),
+                Part::Follower { leader: Some(leader) } => {
+                    self.say(leader, Frame::ReadIndex { term: Term(self.following.number), id });
+                }
+                Part::Follower { leader: None } | Part::Proposer(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn read_asked(&mut self, from: Member, term: Term, id: u64) {
+        if term.0 == self.following.number {
+            self.queue_read(Asker::Peer(from.id), id);
+        }
+    }
+
+    fn queue_read(&mut self, asker: Asker, id: u64) {
+        let (commit, me) = (self.commit, self.me);
+        let Part::Leader(lead) = &mut self.part else { return };
+        let index = (commit >= lead.noop).then_some(commit);
+        lead.reads.push_back(PendingRead { asker, id, index, needs: None });
+        // One round serves all reads that wait when it begins.
+        if lead.round_wanted {
+            return;
+        }
+        if lead.least(&self.views.installed.members, (me, lead.round), |p| p.round) == Some(lead.round) {
+            self.pulse_round();
+        } else {
+            lead.round_wanted = true;
+        }
+    }
+
+    fn answer_reads(&mut self) {
+        let (commit, me) = (self.commit, self.me);
+        let Part::Leader(lead) = &mut self.part else { return };
+        if commit < lead.noop || lead.reads.is_empty() {
+            return;
+        }
+        let confirmed = lead.least(&self.views.installed.members, (me, lead.round), |p| p.round);
+        let mut ready = Vec::new();
+        while let Some(read) = lead.reads.front_mut() {
+            // Asked before the view's first entry was committed: this commit index is newer still.
+            let index = *read.index.get_or_insert(commit);
+            if read.needs.is_none() || read.needs > confirmed {
+                break;
+            }
+            ready.push((read.asker, read.id, index));
+            lead.reads.pop_front();
+        }
+        let next_round = lead.round_wanted && confirmed == Some(lead.round);
+        let term = Term(self.following.number);
+        for (asker, id, index) in ready {
+            match asker {
+                Asker::Own => self.duties.push(Duty::ReadReady(id, index)),
+                Asker::Peer(peer) => self.say(peer, Frame::ReadIndexReply { term, id, index }),
+            }
+        }
+        if next_round {
+            self.pulse_round();
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What survives what: the whole product with 1, 3, 5 and 7 replicas, in both modes. The table of the README.
+
+use plainsong::consensus::Mode;
+
+use super::style::Style;
+use super::trace::Trace;
+use super::world::{SECOND, Time, World};
+
+const SIZES: [usize; 4] = [1, 3, 5, 7];
+const MODES: [Mode; 2] = [Mode::Quorum, Mode::PrimaryBackup];
+/// By then what was on its way has arrived, and clients have found who serves.
+const SETTLED: Time = 2 * SECOND;
+/// Whoever can serve has served by then.
+const SERVED: Time = 6 * SECOND;
+/// A wiped replica is a member again by then.
+const REFILLED: Time = 15 * SECOND;
+
+/// How many may fail so that the rest serves.
+fn spare(size: usize, mode: Mode) -> usize {
+    match mode {
+        Mode::Quorum => (size - 1) / 2,
+        Mode::PrimaryBackup => size - 1,
+    }
+}
+
+fn each(mut test: impl FnMut(usize, Mode, World)) {
+    for (size, mode) in SIZES.iter().flat_map(|size| MODES.map(|mode| (*size, mode))) {
+        let style = Style { hosts: size, mode, ..Style::plain(SECOND) };
+        let mut world = World::new(size as u64, Some(style), Trace::off());
+        assert!(serves(&mut world), "{size} replicas, {mode:?}");
+        test(size, mode, world);
+    }
+}
+
+/// Whether anything new is committed.
+fn serves(world: &mut World) -> bool {
+    world.run_until(world.now + SETTLED);
+    let before = world.judge.ledger.committed();
+    world.run_until(world.now + SERVED);
+    world.judge.ledger.committed() > before
+}
+
+/// From the lowest id on, which leads most often, and from the highest on.
+fn orders(size: usize) -> [Vec<usize>; 2] {
+    [(0..size).collect(), (0..size).rev().collect()]
+}
+
+pub fn one_after_the_other() {
+    for turn in 0..2 {
+        each(|size, mode, mut world| {
+            let order = &orders(size)[turn];
+            for (died, &host) in order.iter().enumerate().take(spare(size, mode) + 1) {
+                world.crash(host);
+                let lives = died < spare(size, mode);
+                assert_eq!(serves(&mut world), lives, "{} of {size} died, {mode:?}", died + 1);
+            }
+        });
+    }
+}
+
+pub fn at_once() {
+    each(|size, mode, mut world| {
+        (0..spare(size, mode)).for_each(|host| world.crash(host));
+        assert!(serves(&mut world), "{} of {size} died at once, {mode:?}", spare(size, mode));
+    });
+}
+
+pub fn all() {
+    each(|size, mode, mut world| {
+        (0..size).for_each(|host| world.crash(host));
+        let needed = if mode == Mode::Quorum { size / 2 + 1 } else { size };
+        for host in (0..size).rev() {
+            world.start(host);
+            let back = size - host;
+            if back + 1 >= needed {
+                assert_eq!(serves(&mut world), back >= needed, "{back} of {size} are back, {mode:?}");
+            }
+        }
+    });
+}
+
+pub fn one_hangs() {
+    each(|size, mode, mut world| {
+        let until = world.now + SETTLED + SERVED;
+        (world.hosts[size - 1].paused_until, world.hosts[size - 1].disturbed) = (until, until);
+        let goes_on = spare(size, mode) > 0 && mode == Mode::Quorum;
+        assert_eq!(serves(&mut world), goes_on, "one of {size} hangs, {mode:?}");
+        assert!(serves(&mut world), "it goes on, {mode:?}");
+    });
+}
+
+pub fn one_is_wiped() {
+    each(|size, mode, mut world| {
+        if size == 1 {
+            return;
+        }
+        world.crash(size - 1);
+        assert!(serves(&mut world), "{mode:?}");
+        world.blank(size - 1);
+        world.start(size - 1);
+        world.run_until(world.now + REFILLED);
+        let (me, others) = (world.hosts[size - 1].disk.me, world.hosts.iter().filter_map(|h| h.replica.as_ref()));
+        let knows = others.filter(|replica| replica.node.voters().contains(&me)).count();
+        assert_eq!(knows, size, "of {size} know that it counts again, {mode:?}");
+    });
+}
