@@ -128,6 +128,11 @@ fn each_serves(world: &mut World) {
         while world.clients[0].speaker.is_none() {
             ensure!(Serves, world.now < deadline, "{} serves nobody: {:?}", id(host), world.clients[0]);
             world.run_until(world.now + MS);
+            // It was told to come again: a disk that was full is known to have room only with the next pulse.
+            if world.clients[0].at.is_none() {
+                world.connect_to(0, host);
+                world.look_up(0, name(&format!("z{host}")));
+            }
         }
         world.hang_up(0);
     }

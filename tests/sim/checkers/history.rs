@@ -146,6 +146,15 @@ impl Search<'_> {
         if left().all(|at| self.steps[at].end.is_none()) {
             return true;
         }
+        // A list only grows: what some read saw begins with it. Without a read nothing contradicts the appends.
+        let mut reads = left().filter_map(|at| match &self.steps[at].what {
+            Some(What::Read(seen)) => Some(seen),
+            Some(What::Append(_)) | None => None,
+        });
+        let Some(first) = reads.next() else { return true };
+        if !first.starts_with(list) || reads.any(|seen| !seen.starts_with(list)) {
+            return false;
+        }
         if !self.seen.insert((done, list.clone())) {
             return false;
         }
