@@ -132,7 +132,7 @@ fn numbers(config: &Config, found: &mut Found) {
             "set `log.keep_entries` or `log.keep_days` too, or leave it out",
         );
     }
-    if *archive == config.data_dir {
+    if !archive.as_os_str().is_empty() && *archive == config.data_dir {
         found.add(
             &[Key("log"), Key("archive")],
             "`log.archive` is the same folder as `data_dir`",

@@ -143,6 +143,8 @@ fn out_of_one_backup_a_cluster_comes_back_with_all_that_was_acknowledged_before(
     for n in 0..200 {
         ann.sends("ann", &format!("message {n}"));
     }
+    let committed = || says(&cluster, 0, &["verify", "-i", &source]).contains("what the log gives").then_some(());
+    wait_until("the state is on disk, too", PATIENCE, committed).expect("it is committed now and then");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let to = folder.path().join("monday").display().to_string();
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -158,7 +160,8 @@ fn out_of_one_backup_a_cluster_comes_back_with_all_that_was_acknowledged_before(
         assert!(said.contains("entries up to") && !said.contains("does not serve"), "{said}");
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    assert!(says(&cluster, 0, &["verify", &to]).contains("what the log gives"));
+    let said = says(&cluster, 0, &["verify", &to]);
+    assert!(said.contains("what the log gives"), "{said}");
     cluster.kill_all(&[1, 2, 3]).expect("they ran");
     for id in [1, 2, 3] {
         std::fs::remove_dir_all(cluster.data_dir(id)).expect("a lost disk");
