@@ -1,6 +1,6 @@
 //! What goes wrong, and when.
 
-use plainsong::consensus::{FoundingState, Role};
+use plainsong::consensus::{FoundingState, Mode, Role};
 
 use super::connect::USER_TIMEOUT;
 use super::disk::Disk;
@@ -310,9 +310,12 @@ impl World {
         self.start_after(host, 500 * MS);
     }
 
-    /// A majority is gone for ten minutes.
+    /// A majority is gone for ten minutes. With views the others serve, and there are that many more events: for one.
     pub fn long_outage(&mut self) {
-        const LONG: Time = 600 * SECOND;
+        let long = match self.style.mode {
+            Mode::Quorum => 600 * SECOND,
+            Mode::PrimaryBackup => 60 * SECOND,
+        };
         self.calm = true;
         let last = self.style.hosts / 2 + 1;
         for host in 0..last {
@@ -320,9 +323,9 @@ impl World {
             // Also of one that is down: it does not come back before.
             self.hosts[host].life += 1;
             let down = self.hosts[host].life;
-            self.after(LONG, Event::Start { host, down });
+            self.after(long, Event::Start { host, down });
         }
-        self.run_until(self.now + LONG);
+        self.run_until(self.now + long);
     }
 
     /// The faults end: everything is healed, and everybody runs.

@@ -302,11 +302,18 @@ impl World {
         let healthy: Vec<usize> = (0..self.style.hosts).filter(|h| self.hosts[*h].is_well(now)).collect();
         let connected = healthy.iter().all(|a| healthy.iter().all(|b| a == b || !self.is_blocked(*a, *b)));
         let quiet = self.slow_net_until <= now;
-        let counted = healthy.iter().filter(|h| voters.contains(&self.hosts[**h].disk.me)).count();
-        let enough = match self.style.mode {
-            Mode::Quorum => counted * 2 > voters.len(),
-            Mode::PrimaryBackup => counted == voters.len(),
+        let is_enough = |voters: &[Member]| {
+            let counted = healthy.iter().filter(|h| voters.contains(&self.hosts[**h].disk.me)).count();
+            match self.style.mode {
+                Mode::Quorum => counted * 2 > voters.len(),
+                Mode::PrimaryBackup => counted == voters.len(),
+            }
         };
+        // Who holds a newer list than the committed one goes by that.
+        let committed_at = self.judge.ledger.membership().map(|(index, _)| *index);
+        let replicas = healthy.iter().filter_map(|h| self.hosts[*h].replica.as_ref());
+        let mut newer = replicas.filter(|replica| replica.node.membership_at().map(|(index, _)| index) > committed_at);
+        let enough = is_enough(voters) && newer.all(|replica| is_enough(&replica.node.voters()));
         let serves = connected && quiet && !voters.is_empty() && enough && self.clients_on;
         let disturbed = self.hosts.iter().map(|h| h.disturbed).max().unwrap_or(0);
         // With views, whoever leads waits for every disk.

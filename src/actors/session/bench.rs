@@ -191,13 +191,18 @@ impl Bench {
         .await
     }
 
-    /// Until it is so, which must be within `limit`.
-    pub(super) async fn until_undelivered(&self, name: &'static str, want: u64, limit: Duration) {
+    /// Until it is so. Gives how long that took.
+    pub(super) async fn until_undelivered(&self, name: &'static str, want: u64) -> Duration {
         let start = Instant::now();
         while self.undelivered(name).await != want {
-            assert!(start.elapsed() < limit, "{} undelivered, not {want}", self.undelivered(name).await);
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "{} undelivered, not {want}",
+                self.undelivered(name).await
+            );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        start.elapsed()
     }
 
     pub(super) async fn until_closed(&self, sessions: usize) {
