@@ -25,7 +25,7 @@ use sim::hunt::{Broken, replay_command};
 use sim::run::{Summary, run, run_styled};
 use sim::style::Style;
 use sim::trace::Trace;
-use sim::world::SECOND;
+use sim::world::{MS, SECOND};
 
 #[derive(Parser)]
 #[command(about = "Simulates whole clusters, one seed each", long_about = None)]
@@ -227,11 +227,13 @@ fn many(args: &Args) -> ExitCode {
 }
 
 fn measure_speed() -> ExitCode {
-    const LENGTH: u64 = 2_000 * SECOND;
+    const LENGTH: u64 = 1_000 * SECOND;
+    // About 50 requests a second.
+    let style = Style { think_max: 420 * MS, ..Style::plain(LENGTH) };
     let begun = Instant::now();
-    let summary = run_styled(1, Some(Style::plain(LENGTH)), Trace::off()).0;
+    let summary = run_styled(1, Some(style), Trace::off()).0;
     let (real, simulated) = (begun.elapsed().as_secs_f64(), (summary.simulated / SECOND) as f64);
-    let requests = (summary.acknowledged + summary.reads) as f64 / simulated;
+    let requests = summary.asked as f64 / simulated;
     println!(
         "{summary:?}\n{simulated:.0} simulated s in {real:.2} s, {requests:.0} requests a simulated second: {:.0} a second",
         simulated / real

@@ -1,4 +1,4 @@
-//! Sentences of the Raft paper (figure 2, sections 5.2 to 5.4) that no golden script shows, one test each.
+//! Sentences of the Raft paper (figure 2, sections 5.2 to 5.4), and rules beside it, that no golden script shows: one test each.
 
 use bytes::Bytes;
 
@@ -183,4 +183,28 @@ fn what_was_read_before_it_was_truncated_is_not_sent() {
     assert!(sent(&duties).is_empty() && duties.contains(&asked), "it is read again: {duties:?}");
     node.step(0, Input::Loaded(Reader::Peer(ReplicaId(2)), vec![entry(1, 0), entry(2, 1)]));
     assert!(matches!(sent(&answer(&mut node))[..], [Frame::Append { .. }, ..]));
+}
+
+/// A late answer to an old copy, seed 210 of the simulation: between the copy's offer and the answer more was cut away.
+#[test]
+fn who_answers_an_old_copy_too_late_is_offered_a_newer_one() {
+    let mut node = replica(1, 0);
+    node.step(0, Input::Campaign);
+    answer(&mut node);
+    let cut_at_the_end = |node: &mut Node| {
+        node.step(0, Input::Propose(vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")]));
+        answer(node);
+        let index = node.commit();
+        node.step(0, Input::Applied(index));
+        node.step(0, Input::StateDurable(index));
+        node.step(0, Input::Cut(Mark { index, digest: 0 }));
+        answer(node);
+        index
+    };
+    let first = cut_at_the_end(&mut node);
+    node.step(0, Input::LinkUp(introduction(2, None)));
+    assert!(answer(&mut node).contains(&Duty::MakeSnapshot(first)));
+    let then = cut_at_the_end(&mut node);
+    let late = Frame::AppendOk { term: Term(1), matched: DurableIndex::claimed_by_peer(first.next()) };
+    assert!(hears(&mut node, 2, late).contains(&Duty::MakeSnapshot(then)), "nothing behind {first} can be sent");
 }

@@ -190,6 +190,7 @@ impl World {
         let Some(Conn { host, life, session }) = self.clients[client].at else { return };
         let (now, floor, latency) = (self.now, self.judge.requests.floor, self.rng.u64(20..LATENCY_MAX));
         let arrived = self.instant() + std::time::Duration::from_micros(latency);
+        self.asked += asks.len() as u64;
         let mut submit = Vec::with_capacity(asks.len());
         for (what, kind) in asks {
             let it = &mut self.clients[client];

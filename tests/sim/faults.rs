@@ -1,6 +1,7 @@
 //! What goes wrong, and when.
 
 use plainsong::consensus::{FoundingState, Mode, Role};
+use plainsong::machine::MachineStorage as _;
 
 use super::connect::USER_TIMEOUT;
 use super::disk::Disk;
@@ -150,7 +151,11 @@ impl World {
                 self.wipe(who);
             }
             Fault::Snapshot => {
-                self.hosts[host].snapshot = Some((self.hosts[host].disk.clone(), self.hosts[host].saved.clone()));
+                let there = &mut self.hosts[host];
+                // Between the cut and the swap of a state that was fetched, its file would have to be copied, too.
+                if there.saved.applied() >= there.disk.base.index {
+                    there.snapshot = Some((there.disk.clone(), there.saved.clone()));
+                }
             }
             Fault::Restore => self.restore(host),
             Fault::ClockJump => self.hosts[host].clock_error += self.rng.i64(-3_000_000..3_000_000),

@@ -448,6 +448,7 @@ impl World {
             line.silent |= text == "quit";
         }
         let session = line.session;
+        self.asked += lines.len() as u64;
         self.reaches(TYPING, person, session, Input::Typed(Some(lines)));
     }
 

@@ -21,6 +21,8 @@ const FSYNCS_OF_A_REQUEST_MAX: Time = 8;
 pub struct Summary {
     pub simulated: Time,
     pub events: u64,
+    /// Requests of clients, and lines of people.
+    pub asked: u64,
     pub committed: u64,
     pub acknowledged: u64,
     pub reads: u64,
@@ -43,6 +45,7 @@ impl Summary {
         Self {
             simulated: self.simulated + other.simulated,
             events: self.events + other.events,
+            asked: self.asked + other.asked,
             committed: self.committed + other.committed,
             acknowledged: self.acknowledged + other.acknowledged,
             reads: self.reads + other.reads,
@@ -87,6 +90,7 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
     let summary = Summary {
         simulated: world.now,
         events: world.happened,
+        asked: world.asked,
         committed: world.judge.ledger.committed().0,
         acknowledged: requests.acknowledged,
         reads: requests.reads,
@@ -128,9 +132,12 @@ fn each_serves(world: &mut World) {
         while world.clients[0].speaker.is_none() {
             ensure!(Serves, world.now < deadline, "{} serves nobody: {:?}", id(host), world.clients[0]);
             world.run_until(world.now + MS);
-            // It was told to come again: a disk that was full is known to have room only with the next pulse.
+            // It was told to come again: a disk that was full is known to have room only with the next pulse, and a leader
+            // that was paused to lead.
             if world.clients[0].at.is_none() {
                 world.connect_to(0, host);
+            }
+            if world.clients[0].pending.is_empty() && world.clients[0].speaker.is_none() {
                 world.look_up(0, name(&format!("z{host}")));
             }
         }

@@ -102,6 +102,8 @@ pub struct World {
     pub clients: Vec<Client>,
     pub people: Vec<Person>,
     pub sessions: u64,
+    /// Requests of clients, and lines of people.
+    pub asked: u64,
     pub witnesses: u64,
     pub judge: Judge,
     /// Every copy of a state that was ever made: its name stands for its bytes.
@@ -135,6 +137,7 @@ impl World {
             clients: (0..style.clients).map(Client::new).collect(),
             people: people(),
             sessions: 0,
+            asked: 0,
             witnesses: 0,
             judge,
             copies: BTreeMap::new(),
