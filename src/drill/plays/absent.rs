@@ -14,6 +14,9 @@ const BETWEEN: usize = 25;
 /// itself.
 const LINE_WAIT: Duration = Duration::from_secs(30);
 
+/// What a kernel holds is read at once.
+const IS_THERE: Duration = Duration::from_millis(10);
+
 /// What the reader was shown, on one connection after the other. Like any careful client it passes over what an earlier
 /// connection has shown: whether that one's kernel was heard when it took a message is what nobody knows who is cut off.
 #[derive(Debug, Default)]
@@ -62,6 +65,7 @@ pub fn half_dead_reader(stage: &mut Stage) -> Result<(), DrillError> {
     // Its host is never heard of again: another one shows the rest.
     stage.cut("the reader's host is gone", &[(&[guest], &[home]), (&[home], &[guest])])?;
     stage.flow(BETWEEN)?;
+    take_what_came(&mut reader, &mut shown)?;
     drop(reader);
     let mut reader = stage.cluster.connect(elsewhere, LINE_WAIT)?;
     let again = log_in(&mut reader)?;
@@ -92,6 +96,18 @@ fn catch_up(stage: &Stage, reader: &mut LineClient, shown: &mut Shown) -> Result
         shown.take(reader.push()?);
     }
     Ok(())
+}
+
+/// Reads what the reader's kernel had taken when it was cut off: that it has acknowledged, and it comes to nobody else.
+fn take_what_came(reader: &mut LineClient, shown: &mut Shown) -> Result<(), DrillError> {
+    reader.set_timeout(IS_THERE);
+    loop {
+        match reader.push() {
+            Ok(message) => shown.take(message),
+            Err(DrillError::Timeout { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The numbers of what waits for the reader, as another connection of his sees it, which leaves it there.
