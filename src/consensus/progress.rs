@@ -17,6 +17,8 @@ pub(super) struct Progress {
     pub(super) commit_told: Index,
     /// The newest round of pulses it answered.
     pub(super) round: Round,
+    /// How many pulses were due since it answered one.
+    pub(super) unanswered: u32,
     /// What it had received at its last answer to a pulse, and at how many answers in a row.
     pub(super) received: Index,
     pub(super) stuck: u32,
@@ -68,6 +70,7 @@ impl Progress {
             flow: Flow::Probe { sent: false },
             commit_told: Index(0),
             round: Round(0),
+            unanswered: 0,
             received: Index(0),
             stuck: 0,
         }

@@ -22,9 +22,13 @@ pub(super) struct PendingRead {
 
 impl Node {
     pub(super) fn pulse_due(&mut self) {
-        if !self.gray {
-            self.pulse_round();
+        if self.gray {
+            return;
         }
+        if let Some(leader) = self.leader() {
+            leader.progress.values_mut().for_each(|p| p.unanswered = p.unanswered.saturating_add(1));
+        }
+        self.pulse_round();
     }
 
     /// Begins a round of pulses: whoever answers it still follows, after everything that was asked before.
@@ -58,6 +62,7 @@ impl Node {
         leader.heard.insert(from);
         let Some(progress) = leader.progress.get_mut(&from.id).filter(|p| p.member == from) else { return };
         progress.round = progress.round.max(round);
+        progress.unanswered = 0;
         progress.notice_received(received.min(last));
         self.answer_reads();
     }

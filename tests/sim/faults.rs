@@ -267,6 +267,7 @@ impl World {
         if self.may_forget() {
             self.crash(host);
             self.blank(host);
+            self.wiped = self.now;
             self.note(|| format!("{} is wiped, and comes back", id(host)));
             self.start_after(host, 500 * MS);
         }

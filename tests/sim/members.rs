@@ -14,6 +14,8 @@ use super::world::{Event, MS, SECOND, Time, World, id};
 const ASK_AGAIN: Time = 300 * MS;
 /// The longest time until somebody who was removed wants to join.
 const AWAY_MAX: Time = 2 * SECOND;
+/// Nobody is removed so soon after the loss of a disk: that the lost one still counts then is the price of not asking it.
+const UNNOTICED: Time = 500 * MS;
 /// The longest pause between two removals that are asked for.
 const PAUSE_MAX: Time = 4 * SECOND;
 
@@ -29,8 +31,10 @@ impl World {
             return;
         }
         let (contact, gone) = (self.rng.usize(0..self.style.hosts), self.rng.usize(0..self.style.hosts));
-        self.note(|| format!("{} is asked to have {} removed", id(contact), id(gone)));
-        self.tell(contact, Mail::Change(Change::Remove(id(gone))));
+        if self.wiped == 0 || self.now - self.wiped > UNNOTICED {
+            self.note(|| format!("{} is asked to have {} removed", id(contact), id(gone)));
+            self.tell(contact, Mail::Change(Change::Remove(id(gone))));
+        }
         let pause = self.rng.u64(500 * MS..PAUSE_MAX);
         self.after(pause, Event::Removal);
     }

@@ -102,6 +102,8 @@ pub struct World {
     pub clients: Vec<Client>,
     pub people: Vec<Person>,
     pub sessions: u64,
+    /// When a disk was lost last.
+    pub wiped: Time,
     /// Requests of clients, and lines of people.
     pub asked: u64,
     pub witnesses: u64,
@@ -137,6 +139,7 @@ impl World {
             clients: (0..style.clients).map(Client::new).collect(),
             people: people(),
             sessions: 0,
+            wiped: 0,
             asked: 0,
             witnesses: 0,
             judge,
