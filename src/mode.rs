@@ -37,6 +37,15 @@ impl Core {
         }
     }
 
+    /// Silence counts as death: in the mode that has views.
+    #[must_use]
+    pub fn dropping_silent(self) -> Self {
+        match self {
+            Self::Quorum(_) => self,
+            Self::PrimaryBackup(node) => Self::PrimaryBackup(Box::new(node.dropping_silent())),
+        }
+    }
+
     /// Which it is.
     pub fn mode(&self) -> Mode {
         match self {
@@ -173,6 +182,14 @@ impl Core {
         match self {
             Self::Quorum(node) => node.voters().to_vec(),
             Self::PrimaryBackup(node) => node.views().installed.members.iter().map(|(member, _)| *member).collect(),
+        }
+    }
+
+    /// Whether the log, and with it the state, may be that of another side than the one that is followed.
+    pub fn may_have_to_yield(&self) -> bool {
+        match self {
+            Self::Quorum(_) => false,
+            Self::PrimaryBackup(node) => node.may_have_to_yield(),
         }
     }
 

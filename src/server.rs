@@ -161,6 +161,7 @@ pub fn run(config: &Config, id: u16, join: Option<&str>) -> Result<(), ServerErr
                 }
                 set_aside_state(&dir, ReplicaId(id))?;
             }
+            Ending::Anew => {}
             Ending::Removed => return Err(ServerError::Removed { id, dir }),
             Ending::Twin => return Err(ServerError::Twin { id }),
         }
@@ -333,6 +334,7 @@ impl Replica<'_> {
             )));
         }
         let node = Core::new(mode, recovered, settings);
+        let node = if config.drop_silent_after().is_some() { node.dropping_silent() } else { node };
         log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
 
         let cluster = Arc::new(OnceLock::new());
@@ -371,6 +373,7 @@ impl Replica<'_> {
                 request_timeout: config.request_timeout(),
                 election_timeout_max: config.election_timeout_max(),
                 quota: quota(&config.limits),
+                drops_silent: config.drop_silent_after().is_some(),
                 keep: keep(&config.log),
                 given: self.given.clone(),
                 joins,
@@ -407,6 +410,7 @@ impl Replica<'_> {
                 me: me.id,
                 interval: config.heartbeat_interval(),
                 silence_max: config.silence_max(),
+                drop_silent_after: config.drop_silent_after(),
                 identity: identity.clone(),
             };
             let (replicator, election) = (replicator.clone().recipient(), election.clone().recipient());
