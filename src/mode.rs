@@ -37,12 +37,12 @@ impl Core {
         }
     }
 
-    /// Silence counts as death: in the mode that has views.
+    /// Whether silence counts as death: in the mode that has views.
     #[must_use]
-    pub fn dropping_silent(self) -> Self {
+    pub fn dropping_silent(self, counts: bool) -> Self {
         match self {
-            Self::Quorum(_) => self,
-            Self::PrimaryBackup(node) => Self::PrimaryBackup(Box::new(node.dropping_silent())),
+            Self::PrimaryBackup(node) if counts => Self::PrimaryBackup(Box::new(node.dropping_silent())),
+            Self::Quorum(_) | Self::PrimaryBackup(_) => self,
         }
     }
 

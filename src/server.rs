@@ -143,15 +143,13 @@ pub fn run(config: &Config, id: u16, join: Option<&str>) -> Result<(), ServerErr
                 );
                 set_aside(&dir, ReplicaId(id), "restored-copy")?;
             }
-            Ending::Install(snapshot) => {
-                match storage::install(&dir, ReplicaId(id), &config.cluster, &snapshot) {
-                    Ok(true) => {}
-                    Ok(false) => log::warn!("the copy is not installed: it is gone, or not needed any more"),
-                    // The copy itself has filled the disk: the next start removes it, and goes on as before.
-                    Err(error) if error.can_retry() => log::error!("the copy is not installed: {error}"),
-                    Err(error) => return Err(ServerError::Storage(error.to_string())),
-                }
-            }
+            Ending::Install(snapshot) => match storage::install(&dir, ReplicaId(id), &config.cluster, &snapshot) {
+                Ok(true) => {}
+                Ok(false) => log::warn!("the copy is not installed: it is gone, or not needed any more"),
+                // The copy itself has filled the disk: the next start removes it, and goes on as before.
+                Err(error) if error.can_retry() => log::error!("the copy is not installed: {error}"),
+                Err(error) => return Err(ServerError::Storage(error.to_string())),
+            },
             Ending::StateDamaged => {
                 rebuilds += 1;
                 if rebuilds > REBUILDS_MAX {
@@ -333,8 +331,7 @@ impl Replica<'_> {
                  cluster keeps its mode"
             )));
         }
-        let node = Core::new(mode, recovered, settings);
-        let node = if config.drop_silent_after().is_some() { node.dropping_silent() } else { node };
+        let node = Core::new(mode, recovered, settings).dropping_silent(config.drop_silent_after().is_some());
         log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
 
         let cluster = Arc::new(OnceLock::new());

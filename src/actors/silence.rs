@@ -7,8 +7,9 @@
 //!
 //! A process that stood still (SIGSTOP, a starved machine) was isolated, whatever waits in its sockets by now. (To a machine
 //! that was suspended no time has passed, and nobody seems silent.)
-//! 1. Replica 1 stands still for a minute; the others go on without it. 2. It wakes, and its timer is due before anything is
-//! read: everybody has been silent for a minute. 3. Were it to take them for dead, it would go on alone.
+//!   1. Replica 1 stands still for a minute; the others go on without it.
+//!   2. It wakes, and its timer is due before anything is read: everybody has been silent for a minute.
+//!   3. Were it to take them for dead, it would go on alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
