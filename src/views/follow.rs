@@ -33,6 +33,11 @@ impl Node {
             self.say(from.id, Frame::AppendReject { term, prev: prev.0, hint, hint_term });
             return;
         }
+        if self.views_pending() && self.would_end(&entries) {
+            let (hint, hint_term) = prev;
+            self.say(from.id, Frame::AppendReject { term, prev: prev.0, hint, hint_term });
+            return;
+        }
         let end = entries.last().map_or(prev.0, |e| e.index);
         if !self.take_over(entries) {
             return;

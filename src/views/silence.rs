@@ -27,8 +27,8 @@
 //! - *Who is told of a newer installed view takes it for its own,* though it is not in it. 1. 1 and 2 have served without the
 //!   others; both are told of the others' view, and learn from it. 2. Each hears the other to be cold, and to know no newer
 //!   view; 1 proposes a view of both, with a higher number. 3. The newer side is the older one now.
-//! - *Who hears of one does not propose.* 1. 1 is told, starts anew, and says so to 2, which nobody has told. 2. 2 sees that
-//!   the run it served with is over, and goes on alone, with a number above all that it heard: likewise.
+//! - *Who hears of one does not propose,* and who yields says so before its run ends. 1. 1 is told, and starts anew; nobody has
+//!   told 2. 2. 2 finds that the run it served with is over, and goes on alone, with a higher number: likewise.
 //! - *Reads wait* until the log up to the commit index is known to be the leader's. 1. 1 has applied 30 entries, of which
 //!   the newer view lacks ten, and is told of that view. 2. A client of 1 reads; the new leader says "current at 25". 3. 1
 //!   is beyond 25, and would answer from what is about to be given up.
@@ -40,7 +40,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::consensus::{Duty, GivenUp, Index, Member, Run, View, Views, WhyAnew};
+use crate::consensus::{Duty, Entry, GivenUp, Index, Member, Run, View, Views, WhyAnew};
 
 use super::Node;
 use super::node::Part;
@@ -107,6 +107,14 @@ impl Node {
     pub fn may_have_to_yield(&self) -> bool {
         let follows = matches!(self.part, Part::Follower { leader: Some(_) });
         self.drops_silent && follows && self.verified < self.commit
+    }
+
+    /// Whether to take these over would end the run. It waits, by asking for them again, until the view that it yields to is
+    /// durable, and said to everybody.
+    pub(super) fn would_end(&self, entries: &[Entry]) -> bool {
+        let contradicts =
+            |entry: &Entry| entry.index <= self.commit && self.log.term_at(entry.index) != Some(entry.term);
+        self.drops_silent && entries.iter().any(contradicts)
     }
 
     /// Drops what contradicts the log of the one who is followed. Without silence that was never held by all; with it, it

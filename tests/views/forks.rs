@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use plainsong::consensus::{Body, Entry, Index, Input, Member, ReplicaId, Role, Run, ViewId};
+use plainsong::consensus::{Body, Entry, Frame, Index, Input, Member, ReplicaId, Role, Run, ViewId};
 use plainsong::views::Node;
 
 use super::disk::Disk;
 use super::number;
-use super::world::{Counts, World};
+use super::world::{Counts, Item, World};
 
 /// Walks of `cargo test`.
 const SEEDS: u64 = 1_500;
@@ -233,6 +233,41 @@ pub fn the_older_view_yields() {
 #[test]
 fn of_two_sides_that_served_the_one_with_the_older_view_yields_and_keeps_what_it_gives_up() {
     the_older_view_yields();
+}
+
+/// Who is told of a newer view has applied what it is about to give up: it answers no read from that.
+///   1. It leads a view, and is told that the other side's is newer; nothing of that one's log has come yet.
+///   2. A client reads. The other side's leader confirms an index that this replica is far beyond.
+pub fn no_read_from_what_goes() {
+    let (mut world, [_, newer]) = two_sides(false);
+    let side = |few: bool| (0..5).filter(|at| (*at < CUT_OFF) == few).collect::<Vec<usize>>();
+    let (loser, winner) = (leader_of(&world, &side(true)), leader_of(&world, &side(false)));
+    let (loser, winner) = (loser.expect("it leads").0, winner.expect("it leads").0);
+    assert!(!newer.is_empty());
+    world.heal();
+    world.dial(loser, winner);
+    let reads = world.counts.reads;
+    for round in 0..20 {
+        let brings_entries = |item: &Item| matches!(item, Item::Frame(Frame::Append { .. }));
+        world.inbox[loser][winner].retain(|item| !brings_entries(item));
+        world.hear_all(loser, winner);
+        world.settle_own(loser);
+        world.hear_all(winner, loser);
+        world.tell(winner, Input::PulseDue);
+        go_on(&mut world, &side(false));
+        if round == 5 {
+            assert!(!world.leads(loser), "it was told");
+            world.read(loser);
+        }
+    }
+    assert_eq!(world.counts.reads, reads, "a read from what is given up");
+    world.calm();
+    world.forks.judge(world.hosts.iter().map(|host| &host.disk));
+}
+
+#[test]
+fn who_is_about_to_give_entries_up_answers_no_read_from_them() {
+    no_read_from_what_goes();
 }
 
 /// A replica that hears nobody starts anew before others may take it for dead: of two that are cut apart neither goes on.

@@ -81,6 +81,7 @@ fn first_broken() {
                 orders::wrongly_proven();
                 forks::isolated_ones_stop();
                 forks::the_older_view_yields();
+                forks::no_read_from_what_goes();
             }
             _ if seed.is_multiple_of(FORKS_EVERY) => drop(forks::walk(*seed, false)),
             _ => drop(walk(*seed, false)),

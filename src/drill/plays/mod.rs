@@ -104,7 +104,7 @@ pub static DRILLS: &[Drill] = &[
         name: "orphans",
         claim: "Cut two of five off from three where silence counts as death, let both sides serve, and let them meet",
         needs: Needs::Network,
-        config: "replication: primary-backup\ndrop_silent_after_ms: 2000",
+        config: "replication: primary-backup\ndrop_silent_after_ms: 4000",
         play: orphans::orphans,
         ..PLAIN
     },
