@@ -297,6 +297,8 @@ impl Node {
         if view.leader() != Some((from, run)) {
             return;
         }
+        // Who leads is heard, whatever the pulse links say by now.
+        self.silent.remove(&(from, run));
         let promised = self.views.promised.id;
         let named = view.names(self.me, self.run);
         // A view that this replica promised in an earlier run is not one that it is in now.
