@@ -13,7 +13,7 @@ mkdir -p "$folder"
 lines=()
 failed=0
 for name in kill_leader kill_follower kill_two kill_all two_of_three cold_start_orders rolling_restart \
-  join_under_load remove_leader replace_all pause_leader partition partition_one_way slow_disk disk_full torn_log \
+  join_under_load remove_leader replace_all pause_leader partition partition_one_way orphans slow_disk disk_full torn_log \
   flip_a_bit wipe_one wipe_first snapshot_kill slow_reader half_dead_reader \
   reconnect_storm; do
   line=$("$root/scripts/$name.sh" --svg "$folder/$name.svg" "$@") || failed=1

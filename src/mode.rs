@@ -37,6 +37,15 @@ impl Core {
         }
     }
 
+    /// Whether silence counts as death: in the mode that has views.
+    #[must_use]
+    pub fn dropping_silent(self, counts: bool) -> Self {
+        match self {
+            Self::PrimaryBackup(node) if counts => Self::PrimaryBackup(Box::new(node.dropping_silent())),
+            Self::Quorum(_) | Self::PrimaryBackup(_) => self,
+        }
+    }
+
     /// Which it is.
     pub fn mode(&self) -> Mode {
         match self {
@@ -173,6 +182,14 @@ impl Core {
         match self {
             Self::Quorum(node) => node.voters().to_vec(),
             Self::PrimaryBackup(node) => node.views().installed.members.iter().map(|(member, _)| *member).collect(),
+        }
+    }
+
+    /// Whether the log, and with it the state, may be that of another side than the one that is followed.
+    pub fn may_have_to_yield(&self) -> bool {
+        match self {
+            Self::Quorum(_) => false,
+            Self::PrimaryBackup(node) => node.may_have_to_yield(),
         }
     }
 

@@ -143,15 +143,13 @@ pub fn run(config: &Config, id: u16, join: Option<&str>) -> Result<(), ServerErr
                 );
                 set_aside(&dir, ReplicaId(id), "restored-copy")?;
             }
-            Ending::Install(snapshot) => {
-                match storage::install(&dir, ReplicaId(id), &config.cluster, &snapshot) {
-                    Ok(true) => {}
-                    Ok(false) => log::warn!("the copy is not installed: it is gone, or not needed any more"),
-                    // The copy itself has filled the disk: the next start removes it, and goes on as before.
-                    Err(error) if error.can_retry() => log::error!("the copy is not installed: {error}"),
-                    Err(error) => return Err(ServerError::Storage(error.to_string())),
-                }
-            }
+            Ending::Install(snapshot) => match storage::install(&dir, ReplicaId(id), &config.cluster, &snapshot) {
+                Ok(true) => {}
+                Ok(false) => log::warn!("the copy is not installed: it is gone, or not needed any more"),
+                // The copy itself has filled the disk: the next start removes it, and goes on as before.
+                Err(error) if error.can_retry() => log::error!("the copy is not installed: {error}"),
+                Err(error) => return Err(ServerError::Storage(error.to_string())),
+            },
             Ending::StateDamaged => {
                 rebuilds += 1;
                 if rebuilds > REBUILDS_MAX {
@@ -161,6 +159,7 @@ pub fn run(config: &Config, id: u16, join: Option<&str>) -> Result<(), ServerErr
                 }
                 set_aside_state(&dir, ReplicaId(id))?;
             }
+            Ending::Anew => {}
             Ending::Removed => return Err(ServerError::Removed { id, dir }),
             Ending::Twin => return Err(ServerError::Twin { id }),
         }
@@ -332,7 +331,7 @@ impl Replica<'_> {
                  cluster keeps its mode"
             )));
         }
-        let node = Core::new(mode, recovered, settings);
+        let node = Core::new(mode, recovered, settings).dropping_silent(config.drop_silent_after().is_some());
         log::info!("replica {me}, boot {}, log up to {}, state at {}", run.boot, recovered.last, recovered.applied);
 
         let cluster = Arc::new(OnceLock::new());
@@ -371,6 +370,7 @@ impl Replica<'_> {
                 request_timeout: config.request_timeout(),
                 election_timeout_max: config.election_timeout_max(),
                 quota: quota(&config.limits),
+                drops_silent: config.drop_silent_after().is_some(),
                 keep: keep(&config.log),
                 given: self.given.clone(),
                 joins,
@@ -407,6 +407,7 @@ impl Replica<'_> {
                 me: me.id,
                 interval: config.heartbeat_interval(),
                 silence_max: config.silence_max(),
+                drop_silent_after: config.drop_silent_after(),
                 identity: identity.clone(),
             };
             let (replicator, election) = (replicator.clone().recipient(), election.clone().recipient());

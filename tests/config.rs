@@ -58,7 +58,12 @@ fn grammar() -> Vec<Bad> {
 
 fn values() -> Vec<Bad> {
     vec![
-        line("drop_silent_after_ms: §800", "is not served yet", "leave the key out"),
+        line("drop_silent_after_ms: §2000", "a majority goes on by itself", "`replication: primary-backup`"),
+        line(
+            "drop_silent_after_ms: §1999\nreplication: primary-backup",
+            "less than 4 times `election_timeout_max_ms`, 500 ms",
+            "write more",
+        ),
         line("log: { keep_days: §9 }\nreplication: primary-backup", "`log.keep_days` is 9", "the log is kept whole"),
         line(
             "log: { keep_entries: §900000 }\nreplication: primary-backup",

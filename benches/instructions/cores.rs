@@ -103,6 +103,8 @@ fn carry_out(at: usize, duties: Vec<Duty>, mail: &mut Mail) {
             | Duty::MakeSnapshot(_)
             | Duty::Fetch(..)
             | Duty::Install(_)
+            | Duty::GaveUp { .. }
+            | Duty::StartAnew(_)
             | Duty::RefuseRestored(..)
             | Duty::RefuseRemoved(..) => panic!("unexpected: {duty:?}"),
         }

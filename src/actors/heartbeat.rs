@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::internal::{Attach, FromHeartbeat, LinkEnded, ToElection, ToHeartbeat};
 use super::link::{self, Identity, LinkError, Outbox};
+use super::silence::Silence;
 use crate::consensus::{Member, ReplicaId, Role, Run};
 use crate::wire::handshake::Kind;
 
@@ -44,6 +45,8 @@ pub struct Heartbeat {
     /// Of whose death proof is looked for, while they have no pulse link; and for whom a look is under way.
     watched: Vec<(Member, Run)>,
     looking: BTreeSet<ReplicaId>,
+    /// Where silence counts as death.
+    silence: Option<Silence>,
 }
 
 struct PulseLink {
@@ -70,6 +73,8 @@ pub struct HeartbeatSettings {
     pub interval: Duration,
     /// Silence after which a replica is not alive.
     pub silence_max: Duration,
+    /// Silence after which a replica counts as dead, if that is ever.
+    pub drop_silent_after: Option<Duration>,
     /// For probes.
     pub identity: Identity,
 }
@@ -81,7 +86,7 @@ impl Heartbeat {
         replicator: Recipient<FromHeartbeat>,
         election: Recipient<ToElection>,
     ) -> Self {
-        let HeartbeatSettings { me, interval, silence_max, identity } = settings;
+        let HeartbeatSettings { me, interval, silence_max, drop_silent_after, identity } = settings;
         Self {
             me,
             interval,
@@ -96,16 +101,21 @@ impl Heartbeat {
             living: BTreeSet::new(),
             watched: Vec::new(),
             looking: BTreeSet::new(),
+            silence: drop_silent_after.map(|after| Silence::new(after, Instant::now())),
         }
     }
 
     /// One timer, armed anew each time: ticks are not counted, and do not pile up.
     fn tick(&mut self, ctx: &mut Context<Self>) {
-        if self.leads && !self.tick_is_out {
+        // Where silence counts, everybody gives signs of life, and not only who leads.
+        if (self.leads || self.silence.is_some()) && !self.tick_is_out {
             self.tick_is_out = true;
             self.replicator.do_send(FromHeartbeat::PulseDue);
         }
         self.tell_who_lives();
+        if let Some(found) = self.silence.as_mut().and_then(|silence| silence.look(Instant::now())) {
+            self.replicator.do_send(FromHeartbeat::Silence(found));
+        }
         self.look_for_proof(ctx);
         ctx.run_later(self.interval, Self::tick);
     }
@@ -263,6 +273,9 @@ impl Handler<Attach> for Heartbeat {
             _alive: attach.alive,
         };
         self.identity.links.up(who.member.id, Kind::Pulse, who.run);
+        if let Some(silence) = &mut self.silence {
+            silence.heard(who.member, who.run, link.heard);
+        }
         let before = self.links.insert(who.member.id, link);
         if let Some(before) = before.filter(|before| before.run != who.run) {
             // The end of the old link did not come, but a newer run of that replica did.
@@ -292,6 +305,9 @@ impl Handler<Heard> for Heartbeat {
     fn handle(&mut self, heard: Heard, _: &mut Self::Context) {
         if let Some(link) = self.links.get_mut(&heard.member.id).filter(|link| link.member == heard.member) {
             link.heard = Instant::now();
+            if let Some(silence) = &mut self.silence {
+                silence.heard(link.member, link.run, link.heard);
+            }
             self.replicator.do_send(FromHeartbeat::Lines(heard.member, heard.lines));
         }
     }
@@ -303,7 +319,12 @@ impl Handler<ToHeartbeat> for Heartbeat {
     fn handle(&mut self, message: ToHeartbeat, _: &mut Self::Context) {
         match message {
             ToHeartbeat::Ticked => self.tick_is_out = false,
-            ToHeartbeat::Watch(watched) => self.watched = watched,
+            ToHeartbeat::Watch(watched) => {
+                if let Some(silence) = &mut self.silence {
+                    silence.watch(&watched, Instant::now());
+                }
+                self.watched = watched;
+            }
             ToHeartbeat::Standing(standing) => {
                 let leads = standing.role == Role::Leader;
                 if leads && !self.leads {

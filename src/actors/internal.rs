@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use actix::Message;
 use tokio::net::TcpStream;
 
+use super::silence::Found;
 use crate::consensus::founding::Introduction;
 use crate::consensus::{Entry, Member, Reader, ReplicaId, Run, Snapshot, Standing, Ticket};
 use crate::wire::PeerLine;
@@ -101,6 +102,8 @@ pub enum FromHeartbeat {
     Living(BTreeSet<ReplicaId>),
     /// That run has ended, which is proven: its host refuses connections, or another run answers at its address.
     Dead(Member, Run),
+    /// Who is silent, where silence counts.
+    Silence(Found),
 }
 
 /// Replicator → Heartbeat.
@@ -162,6 +165,8 @@ pub enum Ending {
     Install(Box<Snapshot>),
     /// The state is damaged: it must be set aside, and derived again from the log.
     StateDamaged,
+    /// The run is over: the replica must start again from what is on its disk.
+    Anew,
     /// This replica was removed from the cluster.
     Removed,
     /// Another process runs under this replica's id, and was there first.

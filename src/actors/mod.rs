@@ -54,4 +54,5 @@ pub mod messages;
 pub mod peer;
 pub mod replicator;
 pub mod session;
+pub mod silence;
 pub mod store;

@@ -4,6 +4,8 @@
 //! - `2 × heartbeat_interval < election_timeout_min`: one pulse lost or late must not start an election.
 //! - `election_timeout_min < election_timeout_max`: without a range to draw from, followers campaign together and
 //!   split the vote for ever.
+//! - `4 × election_timeout_max <= drop_silent_after`, if it is set: a replica that is cut off has to know it before others
+//!   count it as dead.
 //!
 //! `max_missed_heartbeats` has no relation to hold: it says when a replica is *shown* as down, and decides nothing.
 
@@ -11,8 +13,8 @@ use std::collections::HashMap;
 
 use super::locate::Step::{self, Item, Key};
 use super::{
-    CLUSTER_NAME_BYTES_MAX, Config, KEEP_ENTRIES_MIN, LINE_BYTES_MAX, LINE_BYTES_MIN, REPLICA_ID_MAX, ReplicaConfig,
-    Replication,
+    CLUSTER_NAME_BYTES_MAX, Config, DROP_SILENT_TIMEOUTS_MIN, KEEP_ENTRIES_MIN, LINE_BYTES_MAX, LINE_BYTES_MIN,
+    REPLICA_ID_MAX, ReplicaConfig, Replication,
 };
 
 /// A rule that is broken, and by which value.
@@ -31,6 +33,7 @@ pub(super) fn violations(config: &Config) -> Vec<Violation> {
     secret(config, &mut found);
     numbers(config, &mut found);
     timeouts(config, &mut found);
+    silence(config, &mut found);
     replicas(config, &mut found);
     found.0
 }
@@ -59,13 +62,6 @@ fn names(config: &Config, found: &mut Found) {
             &[Key("cluster")],
             format!("`cluster` is {cluster:?}"),
             format!("give it 1 to {CLUSTER_NAME_BYTES_MAX} bytes without `|`, spaces and control characters"),
-        );
-    }
-    if config.drop_silent_after_ms > 0 {
-        found.add(
-            &[Key("drop_silent_after_ms")],
-            "`drop_silent_after_ms` is not served yet: a silent replica is waited for until its death is proven",
-            "leave the key out; stop the silent replica's process, and the others go on without it",
         );
     }
     if config.data_dir.as_os_str().is_empty() {
@@ -177,6 +173,31 @@ fn timeouts(config: &Config, found: &mut Found) {
             &[&[Key("election_timeout_min_ms")], &[Key("election_timeout_max_ms")]],
             format!("`election_timeout_min_ms`, {min}, is not below `election_timeout_max_ms`, {max}"),
             "followers draw a random time between the two so as not to campaign at once: make the second twice the first",
+        );
+    }
+}
+
+fn silence(config: &Config, found: &mut Found) {
+    let (silent, max) = (config.drop_silent_after_ms, config.election_timeout_max_ms);
+    if silent == 0 {
+        return;
+    }
+    let path: &[Step] = &[Key("drop_silent_after_ms")];
+    if config.replication != Replication::PrimaryBackup {
+        found.add_shared(
+            &[path, &[Key("replication")]],
+            format!("`drop_silent_after_ms` is {silent}, but with `replication: quorum` a majority goes on by itself"),
+            "leave it out, or choose `replication: primary-backup` before the cluster is founded",
+        );
+    }
+    if u64::from(silent) < u64::from(max) * u64::from(DROP_SILENT_TIMEOUTS_MIN) {
+        found.add_shared(
+            &[path, &[Key("election_timeout_max_ms")]],
+            format!(
+                "`drop_silent_after_ms` is {silent}, less than {DROP_SILENT_TIMEOUTS_MIN} times `election_timeout_max_ms`, \
+                 {max} ms"
+            ),
+            "whoever is cut off must notice it in half of that: write more, or 0 to wait for a silent replica for ever",
         );
     }
 }

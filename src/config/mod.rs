@@ -31,6 +31,10 @@ pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 /// The least `log.keep_entries`: a follower that is a moment behind is sent entries, and no copy of the whole state.
 pub const KEEP_ENTRIES_MIN: u64 = 1_000;
 
+/// The least `drop_silent_after_ms`, in greatest election timeouts. A replica that hears nobody has to notice it in half of
+/// the time, by several heartbeats that are missing, before others may take it for dead.
+pub const DROP_SILENT_TIMEOUTS_MIN: u32 = 4;
+
 /// The cluster as its file describes it. Durations are in milliseconds here; the methods give [`Duration`]s.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -39,7 +43,8 @@ pub struct Config {
     pub cluster: String,
     /// How the copies are kept.
     pub replication: Replication,
-    /// Reserved for `primary-backup`: silence that would count as death. 0: never, which is all that is served.
+    /// With `primary-backup`: silence that counts as death, at least [`DROP_SILENT_TIMEOUTS_MIN`] times the greatest election
+    /// timeout. 0: none does.
     pub drop_silent_after_ms: u32,
     /// What replicas prove to each other. Empty only while every replica is on loopback.
     pub secret: Secret,
@@ -255,6 +260,12 @@ impl Config {
     #[must_use]
     pub fn silence_max(&self) -> Duration {
         self.heartbeat_interval() * self.max_missed_heartbeats
+    }
+
+    /// Silence after which a replica counts as dead, if that is ever.
+    #[must_use]
+    pub fn drop_silent_after(&self) -> Option<Duration> {
+        (self.drop_silent_after_ms > 0).then(|| Duration::from_millis(self.drop_silent_after_ms.into()))
     }
 
     /// The shortest time without a leader before a follower campaigns.

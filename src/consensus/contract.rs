@@ -1,11 +1,13 @@
 //! The node's contract: what it is told, and what it hands out to be done, in which order.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::founding::Introduction;
 use super::{
     Address, Batch, Change, ClusterId, Entry, Frame, Index, Mark, Member, Membership, ReplicaId, Run, Snapshot, Term,
-    Ticket, Verdict,
+    Ticket, Verdict, ViewId,
 };
 
 /// What the node is told.
@@ -58,6 +60,12 @@ pub enum Input {
     HandOver,
     /// This run of that replica is proven to have ended: its host refused a connection, or a newer run of it answers.
     Dead(Member, Run),
+    /// These runs, and no others, were not heard for so long that they count as dead: of the mode `primary-backup`, where
+    /// it is configured.
+    Silent(BTreeSet<(Member, Run)>),
+    /// This replica has heard nobody of its views for so long that it might soon count as dead itself; or its process
+    /// stood still.
+    Isolated,
 }
 
 /// Who asked for entries that the window no longer holds.
@@ -111,11 +119,32 @@ pub enum Duty {
     Voters(Membership),
     /// A committed entry says that this replica is removed: it may end. Said once in every run.
     Dismissed,
+    /// Say so to the operator: this replica drops so many entries from this one on, because that view goes on without them.
+    /// They may have been acknowledged, and are kept aside.
+    GaveUp {
+        /// The first of them.
+        from: Index,
+        /// How many.
+        count: u64,
+        /// The view that goes on.
+        to: ViewId,
+    },
+    /// End this node, and start again from what is then on the disk. What was handed to the store before is written before.
+    StartAnew(WhyAnew),
     /// Tell this run of the peer that its disk is an old copy and that it must start anew as blank; then close the
     /// link. The run is named because by now another one, and a healthy one, may have the link.
     RefuseRestored(Member, Run),
     /// Tell this run of the peer that it was removed from the cluster; then close the link.
     RefuseRemoved(Member, Run),
+}
+
+/// Why a run ends, and the next one begins, in the same process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyAnew {
+    /// It hears nobody: as after a crash, it waits for those whom it served with.
+    Isolated,
+    /// It gave up entries that its state may have applied.
+    GaveUp,
 }
 
 /// A replica's place in the cluster, as it sees it.

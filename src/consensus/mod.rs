@@ -131,7 +131,7 @@ mod types;
 mod view;
 
 pub use change::{Address, Change, Refusal, Verdict};
-pub use contract::{Duty, Input, Reader, Role, Settings, Standing};
+pub use contract::{Duty, Input, Reader, Role, Settings, Standing, WhyAnew};
 pub use frame::Frame;
 pub use log::Log;
 pub use node::Node;
@@ -139,4 +139,4 @@ pub use origin::Origin;
 pub use refounding::{NotRefounded, refound};
 pub use ticket::{DurableIndex, Tickets};
 pub use types::*;
-pub use view::{VIEW_NUMBER_MAX, View, ViewFrame, ViewId, Views};
+pub use view::{GivenUp, VIEW_NUMBER_MAX, View, ViewFrame, ViewId, Views};

@@ -161,7 +161,7 @@ impl Node {
             Input::Gray => self.turn_gray(),
             Input::HandOver => self.hand_over(),
             // Voters count answers, not deaths.
-            Input::Dead(..) => {}
+            Input::Dead(..) | Input::Silent(_) | Input::Isolated => {}
         }
     }
 

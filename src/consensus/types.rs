@@ -254,6 +254,8 @@ pub struct Batch {
     pub cluster: Option<ClusterId>,
     /// Drop this entry and all behind it.
     pub truncate_from: Option<Index>,
+    /// What is dropped so is kept aside.
+    pub given_up: Option<super::GivenUp>,
     /// Append these; they follow what is left without a gap.
     pub append: Vec<Entry>,
     /// Keep nothing up to this entry, but those that name voters. It is in the log, and in the durable state.

@@ -93,6 +93,17 @@ impl fmt::Display for View {
     }
 }
 
+/// Why entries are dropped that may have been acknowledged: two sides served, and this replica is of the one that yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GivenUp {
+    /// The view whose log they contradict.
+    pub to: ViewId,
+    /// By the clock of this replica, in Unix milliseconds.
+    pub at: u64,
+    /// The state may have applied some of them: it is void, and to be derived again.
+    pub applied: bool,
+}
+
 /// What a replica keeps about views: durable before it is spoken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Views {

@@ -16,6 +16,8 @@
 //! - The log may begin behind a *base* that the state includes. A state that is behind the base cannot be derived again:
 //!   [`StorageError::StateLost`], likewise.
 //! - What is cut away can be archived first, in files that the tools read as a part of the log: see `archive`.
+//! - What is given up leaves the log and enters a table beside it in one transaction, and the state that has applied it is
+//!   void from then on.
 //! - A copy of the state that was fetched takes the place of log and state in steps of which any may be the last before a
 //!   crash: see `snapshot`.
 //! - Damage is refused with its place. Nothing is repaired by cutting it off.
@@ -29,6 +31,8 @@ mod backup;
 mod db;
 mod dir;
 mod error;
+#[cfg(test)]
+mod fork_tests;
 mod log;
 mod number;
 mod replay;
@@ -48,7 +52,7 @@ pub use dir::DataDir;
 pub use error::StorageError;
 #[doc(hidden)]
 pub use log::Cells;
-pub use log::{LogOwner, LogReader, LogStore, Scrubbed};
+pub use log::{LogOwner, LogReader, LogStore, Orphan, Scrubbed};
 pub use replay::{Goal, Progress, Sources, replay};
 pub use snapshot::{Incoming, Outgoing};
 pub use state::{Difference, StateStore, StateView};
@@ -87,13 +91,26 @@ pub fn install(dir: &Path, id: ReplicaId, cluster_name: &str, snapshot: &Snapsho
 /// [`StorageError::LogBehindState`], [`StorageError::LogLost`] and [`StorageError::StateLost`]: this replica counts as wiped. [`DataDir::open`], [`DataDir::set_aside`], and `open`
 /// again give a blank one in a new incarnation. Every other error is for the operator, and says what to do.
 pub fn open(dir: &Path, id: ReplicaId, cluster_name: &str) -> Result<Opened, StorageError> {
-    let dir = DataDir::open(dir, id)?;
+    let mut dir = DataDir::open(dir, id)?;
     let (log, recovered) = log::open(dir.path(), id, cluster_name)?;
     snapshot::tidy(dir.path(), &recovered.base)?;
     let mut state = match StateStore::open(dir.path(), recovered.me, cluster_name) {
         Err(StorageError::OtherState) if recovered.last == Index(0) => Err(StorageError::LogLost),
         opened => opened,
     }?;
+    if let Some(from) = log.void_from()? {
+        // In this order: a crash in between leaves a state that has applied nothing, and the word, which is then forgotten.
+        if state.applied() >= from {
+            drop(state);
+            let folder = dir.set_aside_state("gave-up-entries")?;
+            ::log::warn!(
+                "the state is derived again without what was given up; the old one is in {}",
+                folder.display()
+            );
+            state = StateStore::open(dir.path(), recovered.me, cluster_name)?;
+        }
+        log.forget_void()?;
+    }
     // A state that has applied the founding record is not told again.
     if let Some(record) = &recovered.record {
         state.set_mode(record.mode);

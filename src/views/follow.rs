@@ -33,6 +33,11 @@ impl Node {
             self.say(from.id, Frame::AppendReject { term, prev: prev.0, hint, hint_term });
             return;
         }
+        if self.views_pending() && self.would_end(&entries) {
+            let (hint, hint_term) = prev;
+            self.say(from.id, Frame::AppendReject { term, prev: prev.0, hint, hint_term });
+            return;
+        }
         let end = entries.last().map_or(prev.0, |e| e.index);
         if !self.take_over(entries) {
             return;
@@ -44,14 +49,16 @@ impl Node {
         }
     }
 
-    /// Appends what is new; what contradicts goes first: it was never held by all. Returns whether the log is one of
-    /// this mode.
+    /// Appends what is new; what contradicts goes first. Returns whether this run goes on with it: not if the log is of the
+    /// other mode, or the state has applied what contradicts.
     fn take_over(&mut self, entries: Vec<Entry>) -> bool {
         for entry in entries {
             match self.log.term_at(entry.index) {
                 Some(term) if term == entry.term => continue,
                 Some(_) => {
-                    self.truncate_from(entry.index);
+                    if !self.yield_from(entry.index) {
+                        return false;
+                    }
                     self.log.allow_time(entry.time);
                 }
                 None => {}

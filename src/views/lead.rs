@@ -213,6 +213,9 @@ impl Node {
 
     /// Passes on the reads of this replica's own sessions: at the end of a turn, when it is known who leads.
     pub(super) fn ask_reads(&mut self) {
+        if self.may_have_to_yield() {
+            return;
+        }
         for id in std::mem::take(&mut self.reads_asked) {
             match self.part {
                 Part::Leader(_) => self.queue_read(Asker::Own, id),

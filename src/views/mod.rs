@@ -2,7 +2,7 @@
 //! shrink as members die, down to the last one.
 //!
 //! For places where crashes are the only faults: a process that is cut off is not dead, and blocks all writes until it
-//! is heard again. Three replicas survive any two crashes so, one after the other, where a majority survives one. It
+//! is heard again (but see `silence`). Three replicas survive any two crashes so, one after the other, where a majority survives one. It
 //! speaks the same contract as [`crate::consensus::Node`], and uses its log, its tickets and its founding; like it, it
 //! is pure.
 //!
@@ -48,7 +48,8 @@
 //! # What is left out, and its price
 //!
 //! - *Silence is no death.* A member that is cut off, hangs, or whose host lost its power without refusing connections
-//!   blocks writes and reads until it is back or proven dead.
+//!   blocks writes and reads until it is back or proven dead. Where it may count as dead, two sides may serve, and one
+//!   gives up what it acknowledged: see `silence`.
 //! - *A lost disk of the last view* leaves its other members waiting for it after a total stop: nothing here can know
 //!   that it acknowledged nothing alone.
 //! - *Numbers of views end* at [`crate::consensus::VIEW_NUMBER_MAX`]: eight million changes of who is there.
@@ -56,7 +57,7 @@
 //! # How to read it
 //!
 //! [`Node`] (the contract), `propose` (views), `follow` (a member's side), `lead` (replication, commit, reads),
-//! `found`, `applying`. What no single replica can assert is checked from outside, in `tests/views`.
+//! `found`, `applying`; `silence`, what is configured with `drop_silent_after_ms`. What no single replica can assert is checked from outside, in `tests/views`.
 
 mod applying;
 mod follow;
@@ -65,6 +66,7 @@ mod lead;
 mod node;
 mod progress;
 mod propose;
+mod silence;
 
 pub use node::Node;
 

@@ -5,7 +5,7 @@
 //! - what is committed is never truncated, and nobody commits beyond its own log;
 //! - the state applies what it was handed, and no more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::consensus::founding::{Founder, Introduction};
 use crate::consensus::{
@@ -66,6 +66,12 @@ pub struct Node {
     pub(super) verified: Index,
     /// The newest run of each disk that is proven to have ended, and with it all before.
     pub(super) dead: BTreeMap<Member, Run>,
+    /// See `silence`.
+    pub(super) drops_silent: bool,
+    pub(super) silent: BTreeSet<(Member, Run)>,
+    /// The newest view that anybody said, in this run, to have installed.
+    pub(super) newest_heard: ViewId,
+    pub(super) has_ended: bool,
     pub(super) peers: BTreeMap<ReplicaId, Peer>,
     pub(super) runs: BTreeMap<Member, Run>,
     pub(super) founder: Founder,
@@ -79,7 +85,7 @@ pub struct Node {
     addresses: Vec<Address>,
     pub(super) batch: Batch,
     pub(super) duties: Vec<Duty>,
-    clock: u64,
+    pub(super) clock: u64,
     announced: Option<Standing>,
     announced_members: Option<Vec<(Member, Run)>>,
     told_news: Option<News>,
@@ -110,6 +116,10 @@ impl Node {
             applying: Applying::new(recovered.applied),
             verified: Index(0),
             dead: BTreeMap::new(),
+            drops_silent: false,
+            silent: BTreeSet::new(),
+            newest_heard: ViewId::NONE,
+            has_ended: false,
             peers: BTreeMap::new(),
             runs: recovered.peer_runs.iter().copied().collect(),
             founder,
@@ -131,6 +141,9 @@ impl Node {
 
     /// Tells the node one thing. `clock` is the wall clock in Unix milliseconds; it stamps entries and decides nothing.
     pub fn step(&mut self, clock: u64, input: Input) {
+        if self.has_ended {
+            return;
+        }
         self.clock = clock;
         match input {
             Input::LinkUp(peer) => self.link_up(peer),
@@ -138,6 +151,8 @@ impl Node {
             Input::Frame(from, frame) => self.frame(from, frame),
             Input::Campaign => self.campaign(),
             Input::Dead(member, run) => self.died(member, run),
+            Input::Silent(silent) => self.are_silent(silent),
+            Input::Isolated => self.is_isolated(),
             Input::PulseDue => self.pulse_round(),
             Input::QuorumCheckDue => self.outbid_again(),
             Input::Propose(payloads) => {
@@ -163,6 +178,9 @@ impl Node {
 
     /// What has to be done about all that was told since the last call, in order.
     pub fn duties(&mut self) -> Vec<Duty> {
+        if self.has_ended {
+            return std::mem::take(&mut self.duties);
+        }
         self.found();
         self.ask_reads();
         self.change_view();
@@ -231,10 +249,15 @@ impl Node {
         self.warm
     }
 
-    /// The members of the promised view, this replica aside, of whom no death is proven yet: somebody should look.
+    /// The members of the promised view, this replica aside, of whom no death is proven yet: somebody should look. Where
+    /// silence counts, those of the installed one too.
     pub fn watched(&self) -> Vec<(Member, Run)> {
-        let members = self.views.promised.members.iter().copied();
-        members.filter(|(m, run)| *m != self.me && run.boot > NO_RUN.boot && !self.is_dead(*m, *run)).collect()
+        let Views { promised, installed } = &self.views;
+        // Whoever is left out for its silence stays left out while nobody hears it.
+        let base = installed.members.iter().filter(|_| self.drops_silent);
+        let members: BTreeSet<_> = promised.members.iter().chain(base).copied().collect();
+        let counts = |(m, run): &(Member, Run)| *m != self.me && run.boot > NO_RUN.boot && !self.is_dead(*m, *run);
+        members.into_iter().filter(counts).collect()
     }
 
     /// Where everybody is reached: as the config says, because no entry does.

@@ -41,7 +41,7 @@ impl Node {
             Part::Proposer(_) | Part::Leader(_) => None,
             Part::Follower { .. } => return,
         };
-        let somebody_died = self.views.promised.members.iter().any(|(member, run)| self.is_dead(*member, *run));
+        let somebody_died = self.views.promised.members.iter().any(|(member, run)| self.is_gone(*member, *run));
         if somebody_died || newcomer.is_some() {
             self.propose(newcomer);
         }
@@ -73,7 +73,7 @@ impl Node {
             Some((member, _)) if member == self.me => true,
             Some((member, run)) => {
                 let linked = self.peers.get(&member.id).is_some_and(|p| (p.intro.member, p.intro.run) == (member, run));
-                self.is_dead(member, run) || !self.warm && !linked
+                self.is_gone(member, run) || !self.warm && !linked
             }
         }
     }
@@ -100,7 +100,7 @@ impl Node {
     pub(super) fn look_for_the_head(&mut self) {
         if let Part::Follower { leader } = &self.part {
             let head = self.known.leader().filter(|(member, _)| Some(member.id) == *leader);
-            if head.is_some_and(|(member, run)| self.is_dead(member, run)) {
+            if head.is_some_and(|(member, run)| self.is_gone(member, run)) {
                 self.part = Part::Follower { leader: None };
             }
             if self.is_sealed() && self.head_is_gone() {
@@ -113,12 +113,15 @@ impl Node {
 
     /// Proposes a view, if this replica may.
     fn propose(&mut self, newcomer: Option<(Member, Run)>) {
+        if self.is_outdone() {
+            return;
+        }
         let Some(mut members) = self.members_to_propose() else { return };
         members.extend(newcomer);
         members.sort_unstable();
         members.dedup();
         let promised = self.peers.values().filter_map(|peer| peer.news).map(|news| news.promised.number);
-        let number = promised.max().unwrap_or(0).max(self.views.promised.id.number) + 1;
+        let number = self.number_above(promised.max().unwrap_or(0).max(self.views.promised.id.number));
         if number > VIEW_NUMBER_MAX {
             return;
         }
@@ -145,7 +148,7 @@ impl Node {
         let both = || installed.members.iter().chain(&promised.members).copied();
         // A run is dead, too, if whoever proposed one of these views knew a newer one.
         let is_newest = |(member, run): (Member, Run)| both().all(|(m, r)| m != member || r.boot <= run.boot);
-        Some(both().filter(|one| is_newest(*one) && !self.is_dead(one.0, one.1)).collect())
+        Some(both().filter(|one| is_newest(*one) && !self.is_gone(one.0, one.1)).collect())
     }
 
     /// A member's run, if it was heard, and is as cold as this replica, and knows no newer view.
@@ -155,7 +158,7 @@ impl Node {
         }
         let Peer { intro, news } = self.peers.get(&member.id).filter(|peer| peer.intro.member == member)?;
         // The proof may come before the end of the link: a view with it would be replaced by its like, without an end.
-        if self.is_dead(member, intro.run) {
+        if self.is_gone(member, intro.run) {
             return None;
         }
         let News { installed, warm, .. } = (*news)?;
@@ -172,7 +175,7 @@ impl Node {
         lead.progress
             .values()
             .find(|p| {
-                caught_up(p.matched) && is_new(p.member) && knows_views(p.member.id) && !self.is_dead(p.member, p.run)
+                caught_up(p.matched) && is_new(p.member) && knows_views(p.member.id) && !self.is_gone(p.member, p.run)
             })
             .map(|p| (p.member, p.run))
     }
@@ -204,6 +207,7 @@ impl Node {
     }
 
     pub(super) fn heard_news(&mut self, from: Member, news: News) {
+        self.newest_heard = self.newest_heard.max(news.installed);
         if let Some(peer) = self.peers.get_mut(&from.id) {
             peer.news = Some(news);
         }
@@ -293,6 +297,8 @@ impl Node {
         if view.leader() != Some((from, run)) {
             return;
         }
+        // Who leads is heard, whatever the pulse links say by now.
+        self.silent.remove(&(from, run));
         let promised = self.views.promised.id;
         let named = view.names(self.me, self.run);
         // A view that this replica promised in an earlier run is not one that it is in now.
@@ -305,6 +311,7 @@ impl Node {
         } else if learns {
             self.verified = if self.following == view.id { self.verified } else { Index(0) };
             self.warm = false;
+            self.adopt(&view);
         } else {
             self.say_news(from.id, self.news());
             return;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plainsong::consensus::{
     Base, Batch, Body, Boot, ClusterId, Entry, FoundingState, HardState, Index, Mark, Member, Membership, Recovered,
-    Run, Snapshot, Term, Views,
+    Run, Snapshot, Term, ViewId, Views,
 };
 
 /// What survives a crash.
@@ -23,6 +23,10 @@ pub struct Disk {
     entries: Vec<Entry>,
     pub runs: BTreeMap<Member, Run>,
     pub views: Option<Views>,
+    /// What was given up, and for which view.
+    pub orphans: Vec<(ViewId, Entry)>,
+    /// A state that has applied this entry is void.
+    pub void: Option<Index>,
 }
 
 impl Disk {
@@ -39,6 +43,8 @@ impl Disk {
             entries: Vec::new(),
             runs: BTreeMap::new(),
             views: None,
+            orphans: Vec::new(),
+            void: None,
         }
     }
 
@@ -57,7 +63,11 @@ impl Disk {
         self.cluster = batch.cluster.or(self.cluster);
         if let Some(from) = batch.truncate_from {
             assert!(from > self.base.index, "{} truncates from {from}, behind its base", self.me);
-            self.entries.truncate(self.position(from));
+            let dropped = self.entries.split_off(self.position(from).min(self.entries.len()));
+            if let Some(given_up) = batch.given_up {
+                self.orphans.extend(dropped.into_iter().map(|entry| (given_up.to, entry)));
+                self.void = self.void.or(Some(from).filter(|_| given_up.applied));
+            }
         }
         for entry in &batch.append {
             assert_eq!(entry.index, self.last().next(), "a gap on the disk of {}", self.me);

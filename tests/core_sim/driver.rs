@@ -309,6 +309,7 @@ impl World {
                 self.at(MS, Event::Removed { host, life, member });
             }
             Duty::ChangeAnswered(number, verdict) => self.check.change_answered(number, verdict),
+            Duty::GaveUp { .. } | Duty::StartAnew(_) => panic!("of the other mode: {duty:?}"),
             Duty::Founded(_) | Duty::Voters(_) => {}
         }
     }

@@ -99,6 +99,32 @@ fn a_member_that_hangs_blocks_all_writes_and_nothing_is_lost_or_doubled_when_it_
     cluster.ids().into_iter().for_each(|at| assert_read(&cluster, at, &sent));
 }
 
+#[test]
+fn where_silence_counts_one_that_hangs_is_gone_on_without_and_comes_back_with_everything() {
+    let _turn = together();
+    let extra = "replication: primary-backup\ndrop_silent_after_ms: 3000".to_owned();
+    let mut cluster = start(&ClusterOptions { replicas: 3, extra });
+    Person::new(&cluster, 1, "reader").expect("1|w", "ok|create|w");
+    let (mut sent, mut writer) = (Vec::new(), writer(&cluster, "w", "reader", &[2, 1, 3]));
+    send_some(&mut writer, &mut sent);
+    let leader = cluster.await_leader().expect("all are there");
+    for silent in [3, leader] {
+        cluster.pause(silent).expect("it runs");
+        send_some(&mut writer, &mut sent);
+        cluster.resume(silent).expect("it was paused");
+        whole(&cluster);
+        send_some(&mut writer, &mut sent);
+        cluster.ids().into_iter().for_each(|at| assert_read(&cluster, at, &sent));
+    }
+    for id in cluster.ids() {
+        // What the leader had just begun when it was stopped may be given up; it was sent again under its key.
+        let said = says(&cluster, 0, &["log", "--orphans", "-i", &id.to_string(), "--kind", "send"]);
+        let mut given_up = said.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+        let is_read = |line: &str| sent.iter().any(|text| line.ends_with(&format!("|{text}")));
+        assert!(given_up.all(is_read), "of three, no two sides have served: {said}");
+    }
+}
+
 /// Runs the program beside the cluster, and gives what it said on both outputs, if it ended as it should.
 fn says(cluster: &Cluster, code: i32, words: &[&str]) -> String {
     let mut command = Command::new(binary());

@@ -148,6 +148,8 @@ pub fn duty(duty: &Duty) -> Option<String> {
         Duty::MakeSnapshot(index) => format!("makes a copy of its state, after {index} at least"),
         Duty::Fetch(from, snapshot) => format!("fetches from {from} {}", copy(snapshot)),
         Duty::Install(snapshot) => format!("ends, to start anew from {}", copy(snapshot)),
+        Duty::GaveUp { from, count, to } => format!("gives {count} up from {from} on, to view {to}"),
+        Duty::StartAnew(_) => "ends, to start anew".to_owned(),
         Duty::ReadReady(id, index) => format!("answers read {id} as of {index}"),
         Duty::HeardLeader => return None,
         Duty::Standing(standing) => {

@@ -317,7 +317,12 @@ impl World {
             | Duty::Standing(_)
             | Duty::StandSoon
             | Duty::Founded(_)
+            | Duty::GaveUp { .. }
             | Duty::Voters(_) => {}
+            Duty::StartAnew(_) => {
+                self.crash(id);
+                self.start(id);
+            }
         }
     }
 

@@ -173,6 +173,7 @@ impl Replica {
                     Duty::ReadReady(id, index) => turn.reads.push((id, index)),
                     Duty::RefuseRestored(..) => turn.refused = true,
                     Duty::MakeSnapshot(_) | Duty::Fetch(..) | Duty::Install(_) => unreachable!("no log is cut here"),
+                    Duty::GaveUp { .. } | Duty::StartAnew(_) => unreachable!("of the other mode"),
                     // Nobody asks for a change of members here.
                     Duty::ChangeAnswered(..) | Duty::Dismissed | Duty::RefuseRemoved(..) => {}
                     Duty::HeardLeader | Duty::Standing(_) | Duty::StandSoon | Duty::Founded(_) | Duty::Voters(_) => {}
@@ -200,6 +201,7 @@ impl Disk {
             founding: _,
             cluster: _,
             truncate_from,
+            given_up: _,
             append,
             cut: _,
             peer_runs,

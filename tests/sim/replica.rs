@@ -494,6 +494,7 @@ impl Replica {
                 Duty::Standing(standing) => self.stands(standing),
                 Duty::StandSoon => self.timers.stand_soon(self.now),
                 Duty::Founded(_) => {}
+                Duty::GaveUp { .. } | Duty::StartAnew(_) => unreachable!("silence is no death in these worlds"),
                 Duty::ChangeAnswered(number, verdict) => self.change_answered(number, verdict),
                 Duty::Dismissed => self.dismissed(),
                 Duty::RefuseRemoved(member, run) => self.say(member.id, PeerLine::Removed(member, run)),

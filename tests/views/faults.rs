@@ -1,5 +1,7 @@
 //! What happens next: drawn; and the calm in which everybody has to come back.
 
+use std::collections::BTreeSet;
+
 use plainsong::consensus::{FoundingState, Index, Input, Role, View};
 
 use super::world::{World, member};
@@ -30,6 +32,7 @@ impl World {
             88..91 => self.tell(at, Input::Campaign),
             91..92 => self.tell(at, Input::QuorumCheckDue),
             92..96 => self.dial_any(at),
+            96..98 if self.drops_silent => self.silence(at),
             _ => self.evidence(at),
         }
     }
@@ -43,6 +46,8 @@ impl World {
             85..87 => (0..self.size()).for_each(|host| self.crash(host)),
             87..93 => self.slow = (at, other),
             93..96 => self.tell(at, Input::HandOver),
+            // See `src/views/silence.rs`: what is left out.
+            _ if self.drops_silent => self.part(),
             _ => (0..self.size()).for_each(|host| self.wipe(host)),
         }
     }
@@ -123,9 +128,11 @@ impl World {
     pub fn calm(&mut self) {
         self.dies_after = None;
         self.note(|| "calm".to_owned());
+        self.heal();
         let payload = self.payloads;
         for round in 0..CALM_ROUNDS {
             (0..self.size()).for_each(|at| self.start(at));
+            (0..self.size()).for_each(|at| self.tell(at, Input::Silent(BTreeSet::new())));
             // The lowest id goes first, as timers make it; now and then another one does.
             let at = if round % 7 == 6 { self.rng.usize(0..self.hosts.len()) } else { round as usize % self.size() };
             self.go_on(at);
@@ -175,6 +182,17 @@ impl World {
         None
     }
 
+    /// Everything that one has said to another arrives.
+    pub fn hear_all(&mut self, to: usize, from: usize) {
+        while !self.inbox[to][from].is_empty() {
+            self.deliver(to, from);
+        }
+    }
+
+    pub fn leads(&self, at: usize) -> bool {
+        self.hosts[at].process.as_ref().is_some_and(|p| p.role == Role::Leader)
+    }
+
     /// One replica's disk and state finish.
     pub fn settle_own(&mut self, at: usize) {
         for _ in 0..5 {
@@ -217,6 +235,7 @@ impl World {
         };
         let Some(leader) = processes.iter().find(|p| serves(p)) else { return false };
         let last = leader.node.last();
-        processes.iter().all(|p| p.node.last() == last) && self.oracle.newest_payload > payload
+        let newest = self.oracle.newest_payload.max(self.forks.newest_payload);
+        processes.iter().all(|p| p.node.last() == last) && newest > payload
     }
 }

@@ -11,12 +11,14 @@
 //! cargo test --test views -- --nocapture                              how many steps, and what happened in them
 //! VIEWS_SEEDS=100000 cargo test --release --test views walks          more
 //! VIEWS_SEED=4711 cargo test --test views one -- --nocapture          one, with everything that happens
+//! FORKS_SEEDS=100000 cargo test --release --test views lose_nothing   walks in which silence counts: `forks.rs`
 //! ```
 
 #[path = "../core_sim/disk.rs"]
 #[allow(dead_code, reason = "the other simulation reads more of its disks")]
 mod disk;
 mod faults;
+mod forks;
 mod oracle;
 mod orders;
 mod world;
@@ -27,6 +29,8 @@ use world::{Counts, World};
 
 /// Walks of `cargo test`.
 const SEEDS: u64 = 2_000;
+/// Of the walks of a hunt, every so many-th is one with silence.
+const FORKS_EVERY: u64 = 4;
 /// A hunt counts in larger seeds than these walks are.
 const WALKS_A_SEED: u64 = 4;
 /// Steps of each, before everybody comes back.
@@ -75,7 +79,11 @@ fn first_broken() {
                 orders::news_come_late(false);
                 orders::news_come_late(true);
                 orders::wrongly_proven();
+                forks::isolated_ones_stop();
+                forks::the_older_view_yields();
+                forks::no_read_from_what_goes();
             }
+            _ if seed.is_multiple_of(FORKS_EVERY) => drop(forks::walk(*seed, false)),
             _ => drop(walk(*seed, false)),
         }))
         .is_err()

@@ -11,6 +11,7 @@ use plainsong::consensus::{
 use plainsong::views::Node;
 
 use super::disk::Disk;
+use super::forks::Forks;
 use super::oracle::Oracle;
 
 /// A replica takes its duties until there are none: so often at most.
@@ -36,6 +37,8 @@ pub struct Process {
     /// What was committed when each read was asked.
     pub reads: BTreeMap<u64, usize>,
     pub role: Role,
+    /// Has ended, to start anew.
+    pub starts_anew: bool,
 }
 
 /// A machine.
@@ -57,6 +60,10 @@ pub struct Counts {
     pub alone: u64,
     pub wipes: u64,
     pub reads: u64,
+    /// Of walks with silence: sides that began to serve beside another, starts anew, and entries given up.
+    pub forks: u64,
+    pub anew: u64,
+    pub given_up: u64,
 }
 
 impl Counts {
@@ -69,10 +76,13 @@ impl Counts {
         self.alone += other.alone;
         self.wipes += other.wipes;
         self.reads += other.reads;
+        self.forks += other.forks;
+        self.anew += other.anew;
+        self.given_up += other.given_up;
     }
 
     pub fn assert_that_something_happened(&self) {
-        let Self { steps: _, committed, views, crashes, total_stops, alone, wipes, reads } = self;
+        let Self { committed, views, crashes, total_stops, alone, wipes, reads, .. } = self;
         for (what, count) in [
             ("committed", committed),
             ("views", views),
@@ -98,6 +108,7 @@ pub struct World {
     pub generation: u64,
     pub dead: Vec<(Member, Run)>,
     pub oracle: Oracle,
+    pub forks: Forks,
     pub counts: Counts,
     pub payloads: u64,
     pub next_read: u64,
@@ -108,6 +119,10 @@ pub struct World {
     pub faults: u32,
     /// Whose inbox from whom is read seldom, for a while.
     pub slow: (usize, usize),
+    /// Silence counts as death: two sides may serve.
+    pub drops_silent: bool,
+    /// The side of each replica, while links are cut.
+    pub sides: Vec<bool>,
 }
 
 pub fn member(host: usize, incarnation: u64) -> Member {
@@ -124,6 +139,10 @@ pub fn host_of(id: ReplicaId) -> usize {
 
 impl World {
     pub fn new(size: usize, seed: u64, verbose: bool) -> Self {
+        Self::with_silence(size, seed, verbose, false)
+    }
+
+    pub fn with_silence(size: usize, seed: u64, verbose: bool, drops_silent: bool) -> Self {
         let host = |at| Host { disk: Disk::blank(member(at, 10 + at as u64)), process: None, saved: Index(0) };
         let mut world = Self {
             rng: Rng::with_seed(seed),
@@ -133,6 +152,7 @@ impl World {
             generation: 0,
             dead: Vec::new(),
             oracle: Oracle::default(),
+            forks: Forks::default(),
             counts: Counts::default(),
             payloads: 0,
             next_read: 0,
@@ -140,6 +160,8 @@ impl World {
             verbose,
             faults: 0,
             slow: (0, 1),
+            drops_silent,
+            sides: vec![false; size],
         };
         world.faults = [10, 20, 40, 60, 100][world.rng.usize(0..5)];
         (0..size).for_each(|at| world.start(at));
@@ -165,6 +187,14 @@ impl World {
         }
         let saved = self.hosts[at].saved;
         let applied = if self.rng.bool() { saved } else { Index(self.rng.u64(0..=saved.0)) };
+        let applied = match self.hosts[at].disk.void.take() {
+            None => applied,
+            // What was saved later than this start's state is gone with it.
+            Some(from) => {
+                self.hosts[at].saved = if from <= applied { Index(0) } else { applied };
+                self.hosts[at].saved
+            }
+        };
         let recovered = self.hosts[at].disk.recover(applied);
         let run = Run { boot: recovered.boot, nonce: self.rng.u32(1..) };
         self.note(|| format!("{} starts as {run:?}, log {}, {:?}", recovered.me, recovered.last, recovered.views));
@@ -173,6 +203,7 @@ impl World {
             &recovered,
             Settings { run, ids, addresses: Vec::new(), book: 7, joins: false, fresh_cluster: ClusterId(9) },
         );
+        let node = if self.drops_silent { node.dropping_silent() } else { node };
         let role = node.standing().role;
         self.hosts[at].process = Some(Process {
             node,
@@ -183,6 +214,7 @@ impl World {
             attached: vec![None; self.size()],
             reads: BTreeMap::new(),
             role,
+            starts_anew: false,
         });
     }
 
@@ -200,7 +232,7 @@ impl World {
             self.inbox[at][other].clear();
             self.cut(at, other);
         }
-        if self.hosts.iter().all(|host| host.process.is_none()) {
+        if self.hosts.iter().all(|host| host.process.is_none()) && !self.drops_silent {
             self.counts.total_stops += 1;
             self.oracle.total_stop(self.hosts.iter().map(|host| &host.disk));
         }
@@ -229,7 +261,7 @@ impl World {
         let pair = (one.min(other), one.max(other));
         let shown = |at: usize| self.hosts[at].process.as_ref().map(|process| process.node.introduction());
         let (Some(first), Some(second)) = (shown(pair.0), shown(pair.1)) else { return };
-        if self.links.contains_key(&pair) {
+        if self.links.contains_key(&pair) || self.sides[one] != self.sides[other] {
             return;
         }
         self.generation += 1;
@@ -297,10 +329,14 @@ impl World {
         }
         let dies_after = self.dies_after.take_if(|(host, _)| *host == at).map(|(_, after)| after);
         let views = self.oracle.views;
-        self.oracle.look(&process.node, &self.hosts[at].disk);
+        if self.drops_silent {
+            self.counts.forks += u64::from(self.forks.look(&process.node, &self.hosts[at].disk));
+        } else {
+            self.oracle.look(&process.node, &self.hosts[at].disk);
+        }
         self.counts.views += self.oracle.views - views;
         let standing = process.node.standing();
-        if standing.role == Role::Leader && process.role != Role::Leader {
+        if standing.role == Role::Leader && process.role != Role::Leader && !self.drops_silent {
             self.counts.alone += u64::from(process.node.views().installed.members.len() == 1);
             let others: Vec<&Node> = self.hosts.iter().filter_map(|h| h.process.as_ref()).map(|p| &p.node).collect();
             self.oracle.leads(&process.node, &others);
@@ -310,9 +346,14 @@ impl World {
             self.note(|| format!("{} {duty:?}", id(at)));
             self.carry_out(at, &mut process, duty);
         }
+        let starts_anew = process.starts_anew;
         self.hosts[at].process = Some(process);
-        if dies_after.is_some() {
+        if dies_after.is_some() || starts_anew {
             self.crash(at);
+        }
+        if starts_anew {
+            self.counts.anew += 1;
+            self.start(at);
         }
     }
 
@@ -340,11 +381,13 @@ impl World {
                 if let Some(floor) = process.reads.remove(&read) {
                     self.counts.reads += 1;
                     assert!(
-                        index.0 as usize >= floor,
+                        self.drops_silent || index.0 as usize >= floor,
                         "a read at {index}, but {floor} were acknowledged when it was asked"
                     );
                 }
             }
+            Duty::StartAnew(_) => process.starts_anew = true,
+            Duty::GaveUp { count, .. } => self.counts.given_up += count,
             Duty::RefuseRestored(member, run) => panic!("{member} in {run:?} is taken for an old copy of its disk"),
             Duty::MakeSnapshot(_)
             | Duty::Fetch(..)

@@ -39,6 +39,8 @@ impl Replicator {
                 Duty::Fetch(..) if self.install.is_some() => {}
                 Duty::Fetch(from, snapshot) => self.tell_courier(CourierJob::Fetch(from, snapshot)),
                 Duty::Install(snapshot) => self.install(snapshot),
+                Duty::GaveUp { from, count, to } => self.gave_up(from, count, to),
+                Duty::StartAnew(why) => self.starts_anew(why),
                 Duty::ReadReady(number, index) => self.requests.confirm(number, index),
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),
@@ -139,6 +141,8 @@ impl Replicator {
     pub(super) fn judge_state(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Agrees => {}
+            // It differs from those whom it is about to yield to.
+            _ if self.node.may_have_to_yield() => {}
             Verdict::Differs(id, index) => log::error!(
                 "the states of this replica and of replica {id} differ after entry {index}, and no majority says which is \
                  wrong: stop the one whose disk or memory you trust less, and start it again without its state.db"

@@ -18,6 +18,7 @@ pub mod keeper;
 pub mod presence;
 pub mod requests;
 mod sessions;
+mod silence;
 mod stamps;
 pub mod storing;
 mod sweep;
@@ -40,6 +41,7 @@ use super::internal::{
 };
 use super::messages::{SessionId, Slot};
 use super::peer::Peers;
+use super::silence::Found;
 use super::store::{LogJob, StateAccess, StateNews};
 use crate::consensus::{Boot, Frame, Input, Mark, Member, Origin, ReplicaId, Role, Run, Snapshot, Term};
 use crate::machine;
@@ -87,6 +89,8 @@ pub struct ReplicatorSettings {
     pub election_timeout_max: Duration,
     /// What is stamped on entries while this replica leads.
     pub quota: chat::Quota,
+    /// Silence counts as death: everybody gives signs of life.
+    pub drops_silent: bool,
     /// How much of the log is kept.
     pub keep: Keep,
     /// Where everybody is by the config, or by the member that a joining replica asked.
@@ -522,6 +526,7 @@ impl Handler<FromHeartbeat> for Replicator {
         match message {
             FromHeartbeat::PulseDue => {
                 self.watch_disk();
+                self.give_signs_of_life();
                 self.step(Input::PulseDue);
                 if let Some(outlets) = &self.outlets {
                     outlets.heartbeat.do_send(ToHeartbeat::Ticked);
@@ -530,6 +535,8 @@ impl Handler<FromHeartbeat> for Replicator {
             FromHeartbeat::Lines(from, lines) => self.heard_from(from, lines),
             FromHeartbeat::Living(living) => self.view.living(living),
             FromHeartbeat::Dead(member, run) => self.step(Input::Dead(member, run)),
+            FromHeartbeat::Silence(Found::Silent(silent)) => self.silent(silent),
+            FromHeartbeat::Silence(Found::Isolated) => self.step(Input::Isolated),
         }
         self.stir(ctx);
     }

@@ -8,10 +8,13 @@
 //! May run beside the replica: it prints what the log held when the last page was read. Each row is checked against its
 //! checksum. Passwords stand in the log only as their hashes; texts stand in it as they were sent.
 //!
+//! With `--orphans` it prints what was given up instead: see `orphans`.
+//!
 //! The newest entries of a replica may not be committed yet, and a new leader may replace them: `--follow` then says so
 //! on standard error, and prints what stands there now.
 
 pub mod filter;
+mod orphans;
 
 use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
@@ -27,7 +30,7 @@ use super::output;
 use super::tool::{ArchiveArg, Source, ToolError};
 use crate::consensus::{Entry, Index, Term};
 use crate::machine::body;
-use crate::storage::History;
+use crate::storage::{History, LogReader};
 use filter::Filter;
 
 /// What is read, and so held in memory, at a time.
@@ -55,11 +58,21 @@ pub struct LogArgs {
     /// Go on with what comes, until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
+    /// Not the log, but what this replica gave up, because another side went on without it (`drop_silent_after_ms`)
+    #[arg(long, conflicts_with_all = ["tail", "follow"])]
+    pub orphans: bool,
 }
 
 /// Prints the log. A reader that goes away has what it wanted.
 pub fn run(args: &LogArgs, config: &Path) -> Result<(), ToolError> {
     let dir = args.source.locate(config)?;
+    if args.orphans {
+        let out = &mut BufWriter::new(io::stdout().lock());
+        return match orphans::print(&LogReader::open(&dir)?, &args.filter, out) {
+            Err(ToolError::Output(error)) => Ok(output::unless_closed(Err(error))?),
+            other => other,
+        };
+    }
     let archive = args.archive.locate(&args.source, config)?;
     let reader = History::open(&dir, archive.as_deref())?;
     match print_log(reader, args, &mut BufWriter::new(io::stdout().lock())) {
@@ -223,7 +236,14 @@ mod tests {
 
     fn args(dir: &Path) -> LogArgs {
         let source = Source { folder: Some(dir.to_owned()), ..Source::default() };
-        LogArgs { source, archive: ArchiveArg::default(), filter: Filter::default(), tail: None, follow: false }
+        LogArgs {
+            source,
+            archive: ArchiveArg::default(),
+            filter: Filter::default(),
+            tail: None,
+            follow: false,
+            orphans: false,
+        }
     }
 
     fn entry((index, term, body): (u64, u64, Body)) -> Entry {

@@ -6,6 +6,7 @@ mod crowd;
 mod damage;
 mod disk;
 mod members;
+mod orphans;
 mod rolling;
 mod silence;
 mod snapshot;
@@ -97,6 +98,14 @@ pub static DRILLS: &[Drill] = &[
         claim: "Let the leader hear nobody, then let nobody hear the leader",
         needs: Needs::Network,
         play: silence::partition_one_way,
+        ..PLAIN
+    },
+    Drill {
+        name: "orphans",
+        claim: "Cut two of five off from three where silence counts as death, let both sides serve, and let them meet",
+        needs: Needs::Network,
+        config: "replication: primary-backup\ndrop_silent_after_ms: 4000",
+        play: orphans::orphans,
         ..PLAIN
     },
     Drill {

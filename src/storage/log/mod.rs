@@ -9,6 +9,7 @@
 //! - Every row that is read is checked against its crc. A bad one is refused by its index, never skipped or cut off.
 //! - The log reads as text: a command stands there as the line it is.
 //!
+//! - What is given up is kept beside the log (see `orphans`).
 //! - What is cut away from the front goes in small steps, along with other writes or between them (see `base`). The
 //!   entries that name voters stay.
 //!
@@ -21,6 +22,7 @@
 mod base;
 mod check;
 mod meta;
+mod orphans;
 mod reader;
 mod recover;
 mod rows;
@@ -40,6 +42,7 @@ use crate::storage::number::{Bits, Num};
 pub(super) use base::{begin_behind, make_another};
 pub(super) use check::Checker;
 pub(super) use meta::FILE;
+pub use orphans::Orphan;
 pub(super) use reader::Foot;
 pub use reader::{LogOwner, LogReader, Scrubbed};
 pub(super) use recover::{draw_incarnation, open, peek};
@@ -128,6 +131,9 @@ impl LogStore {
                 views::save(conn, views)?;
             }
             if let Some(from) = batch.truncate_from {
+                if let Some(given_up) = &batch.given_up {
+                    orphans::keep(conn, from, given_up)?;
+                }
                 tail = truncate(conn, &base, tail, from)?;
             }
             for entry in &batch.append {
@@ -183,6 +189,16 @@ impl LogStore {
         Ok(entries)
     }
 
+    /// The first entry that no state of this replica may have applied: what was there was given up.
+    pub(in crate::storage) fn void_from(&self) -> Result<Option<Index>, StorageError> {
+        orphans::void_from(&self.conn).map_err(|error| error.in_file(FILE))
+    }
+
+    /// No state here has applied what was given up.
+    pub(in crate::storage) fn forget_void(&self) -> Result<(), StorageError> {
+        orphans::forget_void(&self.conn).map_err(|error| error.in_file(FILE))
+    }
+
     /// The last entry's index.
     pub fn last(&self) -> Index {
         self.tail.last
@@ -196,7 +212,8 @@ impl LogStore {
 }
 
 fn is_empty(batch: &Batch) -> bool {
-    let Batch { ticket: _, hard_state, founding, cluster, views, truncate_from, append, cut, peer_runs } = batch;
+    let Batch { ticket: _, hard_state, founding, cluster, views, truncate_from, given_up: _, append, cut, peer_runs } =
+        batch;
     let says_who = hard_state.is_some() || founding.is_some() || cluster.is_some() || views.is_some();
     !says_who && truncate_from.is_none() && append.is_empty() && cut.is_none() && peer_runs.is_empty()
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::check::Checker;
+use super::orphans::{self, Orphan};
 use super::{meta, rows};
 use crate::consensus::{Base, Body, Boot, ClusterId, Entry, HardState, Index, Member, Term};
 use crate::storage::db;
@@ -112,6 +113,11 @@ impl LogReader {
         let moment = self.conn.unchecked_transaction()?;
         let first = meta::load_base(&moment)?.index.next();
         rows::page(&moment, from.max(first), to, bytes_max)
+    }
+
+    /// Up to `rows_max` of the entries that this replica gave up, behind a row of theirs; 0 for the first.
+    pub fn orphans(&self, behind: u64, rows_max: u64) -> Result<Vec<Orphan>, StorageError> {
+        orphans::page(&self.conn, behind, rows_max).map_err(|error| error.in_file(meta::FILE))
     }
 
     /// What a copy of the state after entry `at` needs of the log. `None` if that entry is not kept any more. `digest` is

@@ -127,7 +127,7 @@ pub(super) fn page(conn: &Connection, from: Index, to: Index, bytes_max: usize) 
 }
 
 /// The row's entry, which must be `expected` and unharmed.
-fn entry(row: &Row<'_>, expected: Index) -> Result<Entry, StorageError> {
+pub(super) fn entry(row: &Row<'_>, expected: Index) -> Result<Entry, StorageError> {
     let damaged = |what| StorageError::Damaged { index: expected, what };
     let found = Index(row.get::<_, Num>(0)?.0);
     if found != expected {
