@@ -136,6 +136,7 @@ pub use frame::Frame;
 pub use log::Log;
 pub use node::Node;
 pub use origin::Origin;
+pub(crate) use progress::Inflight;
 pub use refounding::{NotRefounded, refound};
 pub use ticket::{DurableIndex, Tickets};
 pub use types::*;

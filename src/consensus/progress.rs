@@ -39,22 +39,22 @@ pub(super) enum Flow {
 
 /// The appends that are out to a follower: (last index, bytes) of each, and the sum of the bytes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Inflight {
+pub(crate) struct Inflight {
     pub(super) appends: VecDeque<(Index, usize)>,
     pub(super) bytes: usize,
 }
 
 impl Inflight {
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.appends.len() < limits::INFLIGHT_APPENDS_MAX && self.bytes < limits::INFLIGHT_BYTES_MAX
     }
 
-    fn sent(&mut self, last: Index, bytes: usize) {
+    pub(crate) fn sent(&mut self, last: Index, bytes: usize) {
         self.appends.push_back((last, bytes));
         self.bytes += bytes;
     }
 
-    fn arrived(&mut self, matched: Index) {
+    pub(crate) fn arrived(&mut self, matched: Index) {
         while let Some((_, bytes)) = self.appends.pop_front_if(|(last, _)| *last <= matched) {
             self.bytes -= bytes;
         }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::consensus::{Duty, Entry, Frame, Index, Member, Reader, ReplicaId, Round, Run, Term, Ticket, limits};
+use crate::consensus::{
+    Duty, Entry, Frame, Index, Inflight, Member, Reader, ReplicaId, Round, Run, Term, Ticket, limits,
+};
 
 use super::Node;
 use super::node::Part;
@@ -134,11 +136,11 @@ impl Node {
         // before.
         let current = entries.last().is_some_and(|e| self.log.term_at(e.index) == Some(e.term));
         let Some(progress) = self.lead().and_then(|lead| lead.progress.get_mut(&id)) else { return };
-        if progress.flow != Flow::Load {
+        if !matches!(progress.flow, Flow::Load) {
             return; // of an earlier link
         }
         let known = progress.matched.next() == progress.next;
-        progress.flow = if known { Flow::Stream(VecDeque::new()) } else { Flow::Probe { sent: false } };
+        progress.flow = if known { Flow::Stream(Inflight::default()) } else { Flow::Probe { sent: false } };
         if current && entries.first().is_some_and(|e| e.index == progress.next) {
             self.send_entries(id, entries);
         }

@@ -1,9 +1,7 @@
 //! How far a follower is, and what may be sent to it now. Links lose nothing while they stand, and begin anew when they
 //! do not: so does this.
 
-use std::collections::VecDeque;
-
-use crate::consensus::{Index, Member, Round, Run, limits};
+use crate::consensus::{Index, Inflight, Member, Round, Run};
 
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
@@ -20,12 +18,12 @@ pub(super) struct Progress {
     pub(super) round: Round,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Flow {
     /// Where the logs meet is not known. One append at a time, to find out.
     Probe { sent: bool },
-    /// The logs meet: (last index, bytes) of the appends that are out.
-    Stream(VecDeque<(Index, usize)>),
+    /// The logs meet: appends follow each other without waiting.
+    Stream(Inflight),
     /// Entries older than the window are being read from the disk.
     Load,
 }
@@ -51,10 +49,10 @@ impl Progress {
     pub(super) fn matched_to(&mut self, matched: Index) {
         self.matched = self.matched.max(matched);
         match &mut self.flow {
-            Flow::Stream(out) => while out.pop_front_if(|(last, _)| *last <= matched).is_some() {},
+            Flow::Stream(inflight) => inflight.arrived(matched),
             Flow::Probe { .. } => {
                 self.next = self.matched.next();
-                self.flow = Flow::Stream(VecDeque::new());
+                self.flow = Flow::Stream(Inflight::default());
             }
             Flow::Load => {}
         }
@@ -65,11 +63,7 @@ impl Progress {
     pub(super) fn is_due(&self, last: Index, commit: Index) -> bool {
         match &self.flow {
             Flow::Probe { sent } => !sent,
-            Flow::Stream(out) => {
-                let room = out.len() < limits::INFLIGHT_APPENDS_MAX
-                    && out.iter().map(|(_, bytes)| bytes).sum::<usize>() < limits::INFLIGHT_BYTES_MAX;
-                room && (self.next <= last || self.commit_told < commit)
-            }
+            Flow::Stream(inflight) => inflight.has_room() && (self.next <= last || self.commit_told < commit),
             Flow::Load => false,
         }
     }
@@ -78,9 +72,9 @@ impl Progress {
         self.commit_told = commit;
         match &mut self.flow {
             Flow::Probe { sent } => *sent = true,
-            Flow::Stream(out) => {
+            Flow::Stream(inflight) => {
                 if bytes > 0 {
-                    out.push_back((last, bytes));
+                    inflight.sent(last, bytes);
                 }
                 self.next = last.next();
             }
