@@ -39,6 +39,7 @@ pub struct Heartbeat {
     links: BTreeMap<ReplicaId, PulseLink>,
     generation: u64,
     leads: bool,
+    ticks: bool,
     /// A round was asked for and not yet handled: a replicator that hangs sends no pulses, and gathers no ticks.
     tick_is_out: bool,
     living: BTreeSet<ReplicaId>,
@@ -97,6 +98,7 @@ impl Heartbeat {
             links: BTreeMap::new(),
             generation: 0,
             leads: false,
+            ticks: false,
             tick_is_out: false,
             living: BTreeSet::new(),
             watched: Vec::new(),
@@ -105,8 +107,18 @@ impl Heartbeat {
         }
     }
 
-    /// One timer, armed anew each time: ticks are not counted, and do not pile up.
+    /// One timer, armed anew each time: ticks are not counted, and do not pile up. None while nothing comes round by the
+    /// clock, as on an idle follower, whose processor may sleep.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let needed = self.leads || self.silence.is_some() || !self.watched.is_empty();
+        if needed && !self.ticks {
+            self.ticks = true;
+            ctx.run_later(self.interval, Self::tick);
+        }
+    }
+
     fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.ticks = false;
         // Where silence counts, everybody gives signs of life, and not only who leads.
         if (self.leads || self.silence.is_some()) && !self.tick_is_out {
             self.tick_is_out = true;
@@ -117,7 +129,7 @@ impl Heartbeat {
             self.replicator.do_send(FromHeartbeat::Silence(found));
         }
         self.look_for_proof(ctx);
-        ctx.run_later(self.interval, Self::tick);
+        self.arm(ctx);
     }
 
     fn tell_who_lives(&mut self) {
@@ -252,7 +264,8 @@ impl Actor for Heartbeat {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.tick(ctx);
+        self.tell_who_lives();
+        self.arm(ctx);
     }
 }
 
@@ -316,7 +329,7 @@ impl Handler<Heard> for Heartbeat {
 impl Handler<ToHeartbeat> for Heartbeat {
     type Result = ();
 
-    fn handle(&mut self, message: ToHeartbeat, _: &mut Self::Context) {
+    fn handle(&mut self, message: ToHeartbeat, ctx: &mut Self::Context) {
         match message {
             ToHeartbeat::Ticked => self.tick_is_out = false,
             ToHeartbeat::Watch(watched) => {
@@ -324,6 +337,7 @@ impl Handler<ToHeartbeat> for Heartbeat {
                     silence.watch(&watched, Instant::now());
                 }
                 self.watched = watched;
+                self.arm(ctx);
             }
             ToHeartbeat::Standing(standing) => {
                 let leads = standing.role == Role::Leader;
@@ -332,6 +346,8 @@ impl Handler<ToHeartbeat> for Heartbeat {
                     self.links.values_mut().for_each(|link| link.heard = Instant::now());
                 }
                 self.leads = leads;
+                self.tell_who_lives();
+                self.arm(ctx);
             }
             ToHeartbeat::Pulses(pulses) => {
                 for (id, lines) in pulses {

@@ -16,6 +16,7 @@ pub mod expiry;
 pub mod hub;
 pub mod keeper;
 pub mod presence;
+mod pulses;
 pub mod requests;
 mod sessions;
 mod silence;
@@ -64,8 +65,6 @@ const TURN_INPUTS_MAX: usize = 256;
 const ORIGIN_BYTES_MAX: usize = 16 << 20;
 /// Proposals in one frame to the leader, in bytes.
 const FORWARD_BYTES_MAX: usize = 1 << 20;
-/// How often what has waited too long is looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Delivered marks wait so long for company.
 const MARK_GATHER: Duration = Duration::from_millis(5);
 /// Marks that make one command, in bytes as they are printed at most: what gathers beyond this goes at once.
@@ -74,8 +73,6 @@ pub const MARKS_BYTES_MAX: usize = 32 << 10;
 const MARK_ACCOUNT_BYTES: usize = ";9223372036854775807:".len();
 /// The longest text of a range in a mark, with its separator.
 const MARK_RANGE_BYTES: usize = ",9223372036854775807-9223372036854775807".len();
-/// Election is told at most once in this time that a leader was heard of.
-const HEARD_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a replicator is made with.
 pub struct ReplicatorSettings {
@@ -141,6 +138,8 @@ pub struct Replicator {
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
     /// Lines of this turn for each pulse link.
     pulses: Vec<(ReplicaId, Vec<PeerLine>)>,
+    /// A tick of Heartbeat was handled, and it does not know it yet.
+    ticked: bool,
     marks: BTreeMap<AccountId, Vec<IdRange>>,
     /// What they are printed in, at most.
     marks_bytes: usize,
@@ -166,6 +165,7 @@ pub struct Replicator {
     /// When news that are held must go out.
     flush_at: Option<Instant>,
     flush_is_armed: bool,
+    sweep: Option<sweep::Sweep>,
     inputs: usize,
     stopping: Option<Stopping>,
     keeper: Keeper,
@@ -209,6 +209,7 @@ impl Replicator {
             outlets: None,
             to_peers: BTreeMap::new(),
             pulses: Vec::new(),
+            ticked: false,
             marks: BTreeMap::new(),
             marks_bytes: 0,
             marks_wait: Vec::new(),
@@ -224,6 +225,7 @@ impl Replicator {
             turn_is_due: false,
             flush_at: None,
             flush_is_armed: false,
+            sweep: None,
             inputs: 0,
             stopping: None,
             watched: Vec::new(),
@@ -240,15 +242,16 @@ impl Replicator {
         self.inputs += 1;
         if self.inputs >= TURN_INPUTS_MAX {
             self.turn();
-            self.arm_flush(ctx);
+            self.arm_timers(ctx);
         } else if !self.turn_is_due {
             self.turn_is_due = true;
             ctx.notify(Turn);
         }
     }
 
-    /// What is held for sessions goes out in time, if nothing takes it along before.
-    fn arm_flush(&mut self, ctx: &mut Context<Self>) {
+    /// What is held for sessions goes out in time, if nothing takes it along before; and what waits is not forgotten.
+    fn arm_timers(&mut self, ctx: &mut Context<Self>) {
+        self.arm_sweep(ctx);
         if let Some(at) = self.flush_at
             && !self.flush_is_armed
         {
@@ -277,7 +280,6 @@ impl Replicator {
             }
         }
         self.query_state();
-        self.tell_election();
         self.flush();
     }
 
@@ -404,12 +406,7 @@ impl Replicator {
         // A client waits for what goes out beside the news of a commit, and each write to a socket takes its time.
         let (commits, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|(_, lines)| only_commits(lines));
         self.send(others);
-        if let Some(outlets) = &self.outlets
-            && !self.pulses.is_empty()
-        {
-            outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
-        }
-        self.tell_whom_to_watch();
+        self.tell_the_pulse_thread();
         self.flush_at = self.hub.flush(Instant::now());
         self.send(commits);
     }
@@ -418,28 +415,6 @@ impl Replicator {
         let Some(outlets) = &self.outlets else { return };
         for (id, lines) in lines {
             outlets.peers.of(id).do_send(ToPeer(lines));
-        }
-    }
-
-    fn tell_whom_to_watch(&mut self) {
-        let watched = self.node.watched();
-        if watched != self.watched
-            && let Some(outlets) = &self.outlets
-        {
-            outlets.heartbeat.do_send(ToHeartbeat::Watch(watched.clone()));
-            self.watched = watched;
-        }
-    }
-
-    /// Once a turn at the most, and not more often than a timer can tell.
-    fn tell_election(&mut self) {
-        let now = Instant::now();
-        let recently = self.told_heard.is_some_and(|at| now.duration_since(at) < HEARD_INTERVAL);
-        if std::mem::take(&mut self.heard_leader) && !recently {
-            self.told_heard = Some(now);
-            if let Some(outlets) = &self.outlets {
-                outlets.election.do_send(ToElection::Heard);
-            }
         }
     }
 }
@@ -463,7 +438,7 @@ impl Actor for Replicator {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_later(SWEEP_INTERVAL, Self::sweep);
+        self.arm_sweep(ctx);
     }
 }
 
@@ -473,7 +448,7 @@ impl Handler<Turn> for Replicator {
     fn handle(&mut self, _: Turn, ctx: &mut Self::Context) {
         self.turn_is_due = false;
         self.turn();
-        self.arm_flush(ctx);
+        self.arm_timers(ctx);
     }
 }
 
@@ -528,9 +503,7 @@ impl Handler<FromHeartbeat> for Replicator {
                 self.watch_disk();
                 self.give_signs_of_life();
                 self.step(Input::PulseDue);
-                if let Some(outlets) = &self.outlets {
-                    outlets.heartbeat.do_send(ToHeartbeat::Ticked);
-                }
+                self.ticked = true;
             }
             FromHeartbeat::Lines(from, lines) => self.heard_from(from, lines),
             FromHeartbeat::Living(living) => self.view.living(living),
