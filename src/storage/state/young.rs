@@ -20,17 +20,17 @@
 //! so that a read is the three of them one after the other, and no row is ever in two places.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::ops::Bound;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 
+use chat::limits::MESSAGE_ID_MAX;
 use chat::{AccountId, HistoryPage, IdRange, MessageId};
 use rusqlite::Connection;
 
 use super::hot::Hot;
-use super::ids::IdMap;
 use super::rows::{self, FROM_RECIPIENT, FROM_SENDER, MESSAGE, MessageRow, NameId};
 use super::sheets::{self, ENTRIES_MAX};
-use super::shelf::{Key, Shelf};
+use super::shelf::{Row, Shelf, Waiting};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -54,20 +54,12 @@ impl Default for Pace {
 /// For each row that comes, so many are filed: the old generation is gone before the new one is full.
 const ROWS_FILED_PER_ROW: usize = 2;
 
-/// What a row of a view says beside its key.
-#[derive(Clone, Copy, Debug)]
-struct View {
-    /// Whether it was received; else it was sent.
-    received: bool,
-    /// The name of the other.
-    other: NameId,
-}
+/// An account and a message.
+pub(super) type Key = (u64, u64);
 
 #[derive(Debug, Default)]
 struct Generation {
-    views: Shelf<View>,
-    /// Which of them are undelivered, and the length of their texts.
-    waiting: Shelf<u64>,
+    views: Shelf,
     messages: usize,
 }
 
@@ -90,8 +82,6 @@ pub(super) struct Young {
     old: Generation,
     new: Generation,
     newest: u64,
-    /// Bytes of the texts of what waits, for each account of which any waits.
-    waiting_bytes: IdMap<u64, u64>,
     rows_added: usize,
     /// Rows to be filed. Whole sheets are: what one holds too many is made up for.
     owed: isize,
@@ -106,14 +96,6 @@ pub(super) struct Rows {
     pub inbox: Vec<[u64; 3]>,
 }
 
-/// What waits for an account here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Waiting {
-    pub messages: u64,
-    /// Of their texts.
-    pub bytes: u64,
-}
-
 impl Generation {
     /// The ids of a page, of messages with somebody or with anybody. There is no index by name here: a generation is
     /// small enough to be searched, and a third row for each message would cost every send.
@@ -123,17 +105,24 @@ impl Generation {
         with: Option<NameId>,
         page: HistoryPage,
     ) -> impl DoubleEndedIterator<Item = MessageId> + '_ {
-        let (from, to) = match page {
-            HistoryPage::After(id) => (Bound::Excluded((account, id.0)), Bound::Included((account, u64::MAX))),
-            HistoryPage::Before(id) => (Bound::Included((account, 0)), Bound::Excluded((account, id.0))),
+        let ids = match page {
+            HistoryPage::After(id) => id.0.saturating_add(1)..=MESSAGE_ID_MAX,
+            HistoryPage::Before(id) => 0..=id.0.saturating_sub(1),
         };
-        let found = self.views.range((from, to));
-        found.filter(move |(_, view)| with.is_none_or(|name| view.other == name)).map(|(key, _)| MessageId(key.1))
+        let found = self.views.range(account, ids);
+        found.filter(move |row| with.is_none_or(|name| row.other == name)).map(|row| MessageId(row.id))
     }
 }
 
-fn keys(account: AccountId, range: IdRange) -> (Bound<Key>, Bound<Key>) {
-    (Bound::Included((account.0, range.from.0)), Bound::Included((account.0, range.to.0)))
+fn ids(range: IdRange) -> RangeInclusive<u64> {
+    range.from.0..=range.to.0
+}
+
+/// For a message that waits.
+fn length(text_bytes: u64) -> Option<NonZeroU32> {
+    let bytes = u32::try_from(text_bytes).ok().and_then(NonZeroU32::new);
+    assert!(bytes.is_some(), "no text is empty, nor longer than a line, and this has {text_bytes} bytes");
+    bytes
 }
 
 impl Young {
@@ -164,10 +153,11 @@ impl Young {
             before = id;
             let ((sender_lives, from), (recipient_lives, to)) = (account(sender)?, account(recipient)?);
             if sender != recipient && sender_lives && erased & FROM_SENDER == 0 {
-                young.put((sender, id), View { received: false, other: to }, None);
+                young.put(sender, Row { id, received: false, other: to, waiting: None });
             }
             if recipient_lives && erased & FROM_RECIPIENT == 0 {
-                young.put((recipient, id), View { received: true, other: from }, waiting.then(|| row.text_bytes()));
+                let waiting = if waiting { length(row.text_bytes()) } else { None };
+                young.put(recipient, Row { id, received: true, other: from, waiting });
             }
             young.seen(id);
         }
@@ -178,10 +168,12 @@ impl Young {
     pub fn rows(&self) -> Rows {
         let mut rows = Rows::default();
         for generation in [&self.old, &self.new] {
-            for ((account, id), view) in generation.views.iter() {
-                rows.views.push([*account, *id, view.received.into(), view.other.0]);
+            for (account, row) in generation.views.iter() {
+                rows.views.push([account, row.id, row.received.into(), row.other.0]);
+                if row.waiting.is_some() {
+                    rows.inbox.push([account, row.id, 0]);
+                }
             }
-            rows.inbox.extend(generation.waiting.iter().map(|((account, id), _)| [*account, *id, 0]));
         }
         rows.views.sort_unstable();
         rows.inbox.sort_unstable();
@@ -203,9 +195,9 @@ impl Young {
     ) {
         assert!(id.0 > self.newest, "message {id} comes after message {}", self.newest);
         if from != to {
-            self.put((from.0, id.0), View { received: false, other: to_name }, None);
+            self.put(from.0, Row { id: id.0, received: false, other: to_name, waiting: None });
         }
-        self.put((to.0, id.0), View { received: true, other: from_name }, Some(text_bytes));
+        self.put(to.0, Row { id: id.0, received: true, other: from_name, waiting: length(text_bytes) });
         self.rows_added += 2;
         self.seen(id.0);
     }
@@ -216,45 +208,39 @@ impl Young {
         generation.messages += 1;
     }
 
-    /// `waits`: the bytes of its text, if it is undelivered.
-    fn put(&mut self, key: Key, view: View, waits: Option<u64>) {
-        let is_old = key.1 <= self.filed.filing_to;
-        if is_old && key <= self.filed.cursor {
+    fn put(&mut self, account: u64, row: Row) {
+        let is_old = row.id <= self.filed.filing_to;
+        if is_old && (account, row.id) <= self.filed.cursor {
             return;
         }
         let generation = if is_old { &mut self.old } else { &mut self.new };
-        generation.views.insert(key, view);
-        if let Some(bytes) = waits {
-            generation.waiting.insert(key, bytes);
-            *self.waiting_bytes.entry(key.0).or_default() += bytes;
-        }
+        generation.views.insert(account, row);
     }
 
     /// Whether the message stands in that account's view, and is not in the tables yet.
     pub fn has(&self, account: u64, id: u64) -> bool {
         let generation = if id <= self.filed.filing_to { &self.old } else { &self.new };
-        generation.views.contains_key(&(account, id))
+        generation.views.has(account, id)
     }
 
     /// How much of the account waits here.
     pub fn waiting_count(&self, account: AccountId) -> Waiting {
-        let messages = self.old.waiting.len_of(account.0) + self.new.waiting.len_of(account.0);
-        let bytes = self.waiting_bytes.get(&account.0).copied().unwrap_or_default();
-        Waiting { messages: messages as u64, bytes }
+        let (old, new) = (self.old.views.waiting_count(account.0), self.new.views.waiting_count(account.0));
+        Waiting { messages: old.messages + new.messages, bytes: old.bytes + new.bytes }
     }
 
     /// The messages of the range that wait here, oldest first.
     pub fn waiting(&self, account: AccountId, range: IdRange) -> impl Iterator<Item = MessageId> + '_ {
-        let range = (!range.is_empty()).then(|| keys(account, range));
-        let found = range.map(|keys| self.old.waiting.range(keys).chain(self.new.waiting.range(keys)));
-        found.into_iter().flatten().map(|(key, _)| MessageId(key.1))
+        let (old, new) = (&self.old.views, &self.new.views);
+        let found = old.waiting(account.0, ids(range)).chain(new.waiting(account.0, ids(range)));
+        found.map(|row| MessageId(row.id))
     }
 
     /// The messages of the range that the account received and that are not in the tables yet, oldest first.
     pub fn received(&self, account: AccountId, range: IdRange) -> impl Iterator<Item = MessageId> + '_ {
-        let range = (!range.is_empty()).then(|| keys(account, range));
-        let found = range.map(|keys| self.old.views.range(keys).chain(self.new.views.range(keys)));
-        found.into_iter().flatten().filter(|(_, view)| view.received).map(|(key, _)| MessageId(key.1))
+        let (old, new) = (&self.old.views, &self.new.views);
+        let found = old.range(account.0, ids(range)).chain(new.range(account.0, ids(range)));
+        found.filter(|row| row.received).map(|row| MessageId(row.id))
     }
 
     /// The ids of the account's history that are not in the tables yet: at most `limit`, going away from the page's end,
@@ -269,10 +255,8 @@ impl Young {
 
     /// Takes a message out of a view, if it is not in the tables yet. Gives whether it waited there.
     pub fn erase(&mut self, account: u64, id: u64) -> Option<bool> {
-        let key = (account, id);
         let generation = if id <= self.filed.filing_to { &mut self.old } else { &mut self.new };
-        generation.views.remove(&key)?;
-        Some(self.stop_waiting(key).is_some())
+        Some(generation.views.remove(account, id)?.waiting.is_some())
     }
 
     /// Whether the tables can hold rows of this range.
@@ -287,42 +271,20 @@ impl Young {
         range: IdRange,
         mut in_file: impl FnMut(MessageId) -> Result<(), StorageError>,
     ) -> Result<u64, StorageError> {
-        let marked: Vec<MessageId> = self.waiting(account, range).collect();
-        for id in &marked {
-            in_file(*id)?;
-            self.stop_waiting((account.0, id.0));
+        let mut marked = 0;
+        for generation in [&mut self.old, &mut self.new] {
+            marked += generation.views.deliver(account.0, ids(range), |id| in_file(MessageId(id)))?;
         }
-        Ok(marked.len() as u64)
-    }
-
-    /// Gives the bytes of its text, if it waited.
-    fn stop_waiting(&mut self, key: Key) -> Option<u64> {
-        let generation = if key.1 <= self.filed.filing_to { &mut self.old } else { &mut self.new };
-        let bytes = generation.waiting.remove(&key)?;
-        // No text is empty: nothing is left exactly when nothing waits.
-        if let Entry::Occupied(mut waiting) = self.waiting_bytes.entry(key.0) {
-            *waiting.get_mut() -= bytes;
-            if *waiting.get() == 0 {
-                waiting.remove();
-            }
-        }
-        Some(bytes)
+        Ok(marked)
     }
 
     /// Files the views of an account that goes, for the purge to find; what waited does not wait any more.
     pub fn part_with(&mut self, conn: &Connection, account: AccountId) -> Result<(), StorageError> {
-        let all = (Bound::Included((account.0, 0)), Bound::Included((account.0, u64::MAX)));
         for generation in [&mut self.old, &mut self.new] {
-            let views: Vec<(Key, View)> = generation.views.range(all).map(|(key, view)| (*key, *view)).collect();
-            for (key, _) in &views {
-                generation.views.remove(key);
-                generation.waiting.remove(key);
-            }
-            for some in views.chunks(ENTRIES_MAX) {
+            for some in generation.views.take(account.0).chunks(ENTRIES_MAX) {
                 sheets::add(conn, account.0, some.iter().map(entry).collect())?;
             }
         }
-        self.waiting_bytes.remove(&account.0);
         Ok(())
     }
 
@@ -335,38 +297,37 @@ impl Young {
         let owed = ROWS_FILED_PER_ROW * std::mem::take(&mut self.rows_added);
         self.owed = (self.owed + owed as isize).max(rows_min as isize);
         while self.owed > 0 {
-            let some = self.old.views.pop_some(self.pace.sheet_max);
-            let Some(&(cursor, _)) = some.last() else {
+            let Some((account, some)) = self.old.views.pop_some(self.pace.sheet_max) else {
                 self.owed = 0;
                 break;
             };
             self.owed -= some.len() as isize;
-            sheets::add(conn, cursor.0, some.iter().map(entry).collect())?;
-            for (key, _) in some {
-                self.file_waiting(conn, hot, key)?;
+            sheets::add(conn, account, some.iter().map(entry).collect())?;
+            for row in &some {
+                file_waiting(conn, hot, account, row)?;
             }
-            self.filed.cursor = cursor;
+            self.filed.cursor = (account, some.last().expect("some rows are at least one").id);
         }
         if self.old.views.is_empty() {
             self.filed = Filed { to: self.filed.filing_to, cursor: (0, 0), ..self.filed };
         }
         Ok(())
     }
-
-    /// Files that a message waits, if it does.
-    fn file_waiting(&mut self, conn: &Connection, hot: &mut Hot, key: Key) -> Result<(), StorageError> {
-        let Some(bytes) = self.stop_waiting(key) else { return Ok(()) };
-        let sql = "INSERT INTO inbox (account, id) VALUES (?1, ?2)";
-        conn.prepare_cached(sql)?.execute([Num(key.0), Num(key.1)])?;
-        let living = hot.by_id(conn, AccountId(key.0))?.expect("what waits here waits for the living");
-        living.count(|row| {
-            row.undelivered += 1;
-            row.undelivered_bytes += bytes;
-        });
-        Ok(())
-    }
 }
 
-fn entry(&((_, id), View { received, other }): &(Key, View)) -> sheets::Entry {
+/// Files that a message waits, if it does.
+fn file_waiting(conn: &Connection, hot: &mut Hot, account: u64, row: &Row) -> Result<(), StorageError> {
+    let Some(bytes) = row.waiting else { return Ok(()) };
+    let sql = "INSERT INTO inbox (account, id) VALUES (?1, ?2)";
+    conn.prepare_cached(sql)?.execute([Num(account), Num(row.id)])?;
+    let living = hot.by_id(conn, AccountId(account))?.expect("what waits here waits for the living");
+    living.count(|row| {
+        row.undelivered += 1;
+        row.undelivered_bytes += u64::from(bytes.get());
+    });
+    Ok(())
+}
+
+fn entry(&Row { id, received, other, .. }: &Row) -> sheets::Entry {
     sheets::Entry { id, received, other }
 }
