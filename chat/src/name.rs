@@ -107,7 +107,7 @@ fn check_shape(name: &str) -> Result<(), BadName> {
         [] => Err(BadName::Empty),
         [b'#' | b'@', ..] => Err(BadName::Leading),
         bytes if bytes.len() > NAME_BYTES_MAX => Err(BadName::TooLong),
-        _ if name.contains(['|', '>', ' ']) || has_control(name) => Err(BadName::Forbidden),
+        bytes if bytes.iter().any(|byte| b"|> ".contains(byte)) || has_control(name) => Err(BadName::Forbidden),
         _ => Ok(()),
     }
 }

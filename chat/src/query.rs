@@ -4,7 +4,7 @@ use bytes::Bytes;
 use regex::Regex;
 
 use crate::limits::QUERY_PAGE_MESSAGES;
-use crate::server_line::{message_line, past_line};
+use crate::server_line::past_line;
 use crate::{Account, AccountId, HistoryPage, IdRange, Message, MessageId, Name, Storage};
 
 /// What a connection has been shown of its mailbox: the backlog up to one id, and the pushes since its login.
@@ -325,7 +325,7 @@ impl Room {
     }
 
     fn take(&mut self, message: &Message) {
-        let line = message_line(message);
+        let line = message.line();
         self.messages_left -= 1;
         self.bytes_left = self.bytes_left.saturating_sub(line.len());
         self.messages.push(Rendered { id: message.id, line });

@@ -13,11 +13,8 @@
 //! **Keys.** The key is looked up before the state is, so that a repeat gets the first answer also where the request
 //! would now be refused: the recipient may be gone meanwhile. Only `ok` is remembered.
 
-use bytes::Bytes;
-
 use crate::limits::KEYS_PER_ACCOUNT_MAX;
 use crate::retention::{self, Noting};
-use crate::server_line::message_line;
 use crate::{
     Account, AccountId, Command, ErrCode, IdRange, Key, KeyMemory, Message, MessageId, MessageIds, Millis, Name,
     Outcome, PasswordHash, Quota, Speaker, Storage, Text,
@@ -30,10 +27,8 @@ pub enum Effect {
     Push {
         /// The recipient.
         to: AccountId,
-        /// The message's id.
-        id: MessageId,
-        /// The rendered `msg|…` line with its LF.
-        line: Bytes,
+        /// What they are shown: its line is made where a session is, and not on every replica.
+        message: Message,
     },
     /// The account was deleted: its sessions are logged out.
     Gone {
@@ -144,7 +139,7 @@ fn send<S: Storage>(
     }
     storage.insert_message(id, from.id, recipient.id, time, text)?;
     let message = Message { id, from: from.name.clone(), to: to.clone(), time, text: text.clone() };
-    effects.push(Effect::Push { to: recipient.id, id, line: message_line(&message) });
+    effects.push(Effect::Push { to: recipient.id, message });
     Ok(Outcome::Sent { id, online })
 }
 

@@ -156,7 +156,12 @@ pub(super) fn parse_decimal(text: &str) -> Option<u64> {
 }
 
 pub(super) fn parse_hex(text: &str) -> Option<u64> {
-    text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u64::from_str_radix(text, 16).ok())?
+    const DIGITS_MAX: usize = 16;
+    let digits = text.trim_start_matches('0');
+    if text.is_empty() || digits.len() > DIGITS_MAX {
+        return None;
+    }
+    digits.bytes().try_fold(0, |number, byte| Some(number << 4 | u64::from(char::from(byte).to_digit(16)?)))
 }
 
 #[cfg(test)]

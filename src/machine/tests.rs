@@ -60,8 +60,8 @@ fn a_conversation_is_applied() {
     let sent = payload::stamp(&sent, chat::Quota::NONE, |_| true);
     let outcome = Outcome::Sent { id: MessageId(5), online: true };
     assert_eq!(log.body(Body::Command(sent)), Applied::Done { origin: origin(1, 1, 2), outcome });
-    let line = Bytes::from_static(b"msg|5|bob|1970-01-01T00:00:01.005Z|hi\n");
-    assert_eq!(log.effects, [Effect::Push { to: AccountId(4), id: MessageId(5), line }]);
+    let [Effect::Push { to: AccountId(4), message }] = &log.effects[..] else { panic!("{:?}", log.effects) };
+    assert_eq!(message.line(), "msg|5|bob|1970-01-01T00:00:01.005Z|hi\n");
     assert_eq!(log.machine.applied(), Index(5));
 }
 

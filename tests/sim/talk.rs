@@ -258,8 +258,8 @@ impl Replica {
         let sessions: Vec<SessionId> = self.sessions.iter().filter(|(_, s)| speaks(s)).map(|(id, _)| *id).collect();
         for session in sessions {
             match &effect {
-                Effect::Push { to, id, line } => {
-                    let push = News::Push { account: *to, id: *id, line: line.clone() };
+                Effect::Push { to, message } => {
+                    let push = News::Push { account: *to, id: message.id, line: message.line() };
                     self.out.push(Out::Tell(session, push, Proof::None));
                 }
                 Effect::Gone { account } => {

@@ -57,8 +57,8 @@ fn a_name_is_taken_until_its_account_goes() {
 fn a_send_is_stored_and_pushed() {
     let mut world = two();
     assert_eq!(world.say("ann#1|5|bob|a|b"), "ok|sent|3");
-    let line = Bytes::from_static(b"msg|3|ann|2026-01-02T03:04:05.003Z|a|b\n");
-    assert_eq!(world.effects, [Effect::Push { to: AccountId(2), id: MessageId(3), line }]);
+    let [Effect::Push { to: AccountId(2), message }] = &world.effects[..] else { panic!("{:?}", world.effects) };
+    assert_eq!(message.line(), "msg|3|ann|2026-01-02T03:04:05.003Z|a|b\n");
     assert_eq!(world.waiting(2), [3]);
     let queued = world.apply(false, &Command::parse("bob#2|5|bob|to myself").expect("a command"));
     assert_eq!(queued, Outcome::Sent { id: MessageId(4), online: false });

@@ -97,19 +97,8 @@ impl Hub {
 
     /// Tells a session something, at the end of this turn.
     pub fn tell(&mut self, session: SessionId, news: News) {
-        let Some(entry) = self.sessions.get_mut(&session) else { return };
-        let waits = entry.writes > 0 && matches!(news, News::Push { .. });
-        entry.news.push(news);
-        match entry.place {
-            Place::Nowhere if waits => {
-                entry.place = Place::Held;
-                self.newly_held.push(session);
-            }
-            Place::Nowhere | Place::Held if !waits => {
-                entry.place = Place::Stirred;
-                self.stirred.push(session);
-            }
-            Place::Nowhere | Place::Held | Place::Stirred => {}
+        if let Some(entry) = self.sessions.get_mut(&session) {
+            entry.tell(session, news, &mut self.stirred, &mut self.newly_held);
         }
     }
 
@@ -144,9 +133,15 @@ impl Hub {
     /// online here.
     pub fn effect(&mut self, effect: Effect) -> Vec<Name> {
         match effect {
-            Effect::Push { to, id, line } => {
-                for session in self.by_account.get(&to).cloned().unwrap_or_default() {
-                    self.tell(session, News::Push { account: to, id, line: line.clone() });
+            Effect::Push { to, message } => {
+                let Self { sessions, by_account, stirred, newly_held, .. } = self;
+                let Some(of_account) = by_account.get(&to) else { return Vec::new() };
+                let (id, line) = (message.id, message.line());
+                for session in of_account {
+                    if let Some(entry) = sessions.get_mut(session) {
+                        let news = News::Push { account: to, id, line: line.clone() };
+                        entry.tell(*session, news, stirred, newly_held);
+                    }
                 }
                 Vec::new()
             }
@@ -192,6 +187,23 @@ impl Hub {
 }
 
 impl Entry {
+    /// `session` is its own id, for the lists of those with news.
+    fn tell(&mut self, session: SessionId, news: News, stirred: &mut Vec<SessionId>, held: &mut Vec<SessionId>) {
+        let waits = self.writes > 0 && matches!(news, News::Push { .. });
+        self.news.push(news);
+        match self.place {
+            Place::Nowhere if waits => {
+                self.place = Place::Held;
+                held.push(session);
+            }
+            Place::Nowhere | Place::Held if !waits => {
+                self.place = Place::Stirred;
+                stirred.push(session);
+            }
+            Place::Nowhere | Place::Held | Place::Stirred => {}
+        }
+    }
+
     fn send(&mut self) {
         self.place = Place::Nowhere;
         self.to.do_send(SessionNews(std::mem::take(&mut self.news)));
@@ -203,8 +215,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use actix::{Actor, Context, Handler};
-    use bytes::Bytes;
-    use chat::{MessageId, Outcome};
+    use chat::{Message, MessageId, Millis, Outcome, Text};
 
     use super::*;
 
@@ -235,7 +246,10 @@ mod tests {
     }
 
     fn push(hub: &mut Hub, id: u64) {
-        hub.effect(Effect::Push { to: BOB, id: MessageId(id), line: Bytes::from_static(b"msg\n") });
+        let name = || Name::fold("bob").expect("a name");
+        let text = Text::new("hi").expect("a text");
+        let message = Message { id: MessageId(id), from: name(), to: name(), time: Millis(0), text };
+        hub.effect(Effect::Push { to: BOB, message });
     }
 
     async fn heard(listener: &Receiver<usize>) -> Vec<usize> {

@@ -123,7 +123,7 @@ impl Replica {
         let Ok(outcome) = apply(&mut self.storage, self.index, Millis(0), online, command, &mut effects);
         for effect in effects {
             let (account, piece) = match effect {
-                Effect::Push { to, id, line } => (to, News::Push { account: to, id, line }),
+                Effect::Push { to, message } => (to, News::Push { account: to, id: message.id, line: message.line() }),
                 Effect::Gone { account } => (account, News::LoggedOut(account)),
             };
             let to = self.speakers.iter().filter(|(_, id)| **id == account).map(|(session, _)| *session);
