@@ -493,6 +493,8 @@ where
         let other = name(words[random.below(3)]);
         let found = (ok(storage.account(&one)), ok(storage.account(&other)));
         assert_eq!(found, (ok(map.account(&one)), ok(map.account(&other))), "at step {index}");
+        let id = ok(storage.account_id(&one));
+        assert_eq!(id, found.0.as_ref().map(|account| account.id), "at step {index}");
         match (random.below(20), found) {
             (_, (None, _)) => {
                 enter(&mut map, index, one.as_str());

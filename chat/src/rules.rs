@@ -106,7 +106,7 @@ fn create<S: Storage>(storage: &mut S, account: Account, quota: &Quota) -> Resul
 }
 
 fn delete<S: Storage>(storage: &mut S, speaker: &Speaker, effects: &mut Vec<Effect>) -> Result<Outcome, S::Error> {
-    let Some(account) = living(storage, speaker)? else {
+    let Some(account) = storage.account(&speaker.name)?.filter(|account| account.id == speaker.id) else {
         return Ok(Outcome::refused(ErrCode::NoSuchUser));
     };
     storage.remove_account(&account)?;
@@ -131,15 +131,15 @@ fn send<S: Storage>(
     effects: &mut Vec<Effect>,
 ) -> Result<Outcome, S::Error> {
     let Sending { id, time, online, from, to, text } = sending;
-    let Some(recipient) = storage.account(to)? else {
+    let Some(recipient) = storage.account_id(to)? else {
         return Ok(Outcome::refused(ErrCode::NoSuchUser));
     };
-    if !has_room(storage, recipient.id, text, quota)? {
+    if !has_room(storage, recipient, text, quota)? {
         return Ok(Outcome::refused(ErrCode::MailboxFull));
     }
-    storage.insert_message(id, from.id, recipient.id, time, text)?;
+    storage.insert_message(id, from.id, recipient, time, text)?;
     let message = Message { id, from: from.name.clone(), to: to.clone(), time, text: text.clone() };
-    effects.push(Effect::Push { to: recipient.id, message });
+    effects.push(Effect::Push { to: recipient, message });
     Ok(Outcome::Sent { id, online })
 }
 
@@ -157,7 +157,7 @@ fn erase<S: Storage>(storage: &mut S, account: AccountId, ids: &MessageIds) -> R
 }
 
 fn passwd<S: Storage>(storage: &mut S, speaker: &Speaker, password: &PasswordHash) -> Result<Outcome, S::Error> {
-    if living(storage, speaker)?.is_none() {
+    if !lives(storage, speaker)? {
         return Ok(Outcome::refused(ErrCode::NotLoggedIn));
     }
     storage.set_password(speaker.id, password)?;
@@ -209,7 +209,7 @@ fn keyed<S: Storage>(
     command: &Command,
     run: impl FnOnce(&mut S) -> Result<Outcome, S::Error>,
 ) -> Result<Outcome, S::Error> {
-    if living(storage, speaker)?.is_none() {
+    if !lives(storage, speaker)? {
         return Ok(Outcome::refused(ErrCode::NotLoggedIn));
     }
     let Some(key) = key else {
@@ -236,9 +236,9 @@ fn remembered(memory: &KeyMemory, request: u64) -> Outcome {
     }
 }
 
-/// The speaker's account, if it is still that very one.
-fn living<S: Storage>(storage: &S, speaker: &Speaker) -> Result<Option<Account>, S::Error> {
-    Ok(storage.account(&speaker.name)?.filter(|account| account.id == speaker.id))
+/// Whether the speaker's account is still that very one.
+fn lives<S: Storage>(storage: &S, speaker: &Speaker) -> Result<bool, S::Error> {
+    Ok(storage.account_id(&speaker.name)? == Some(speaker.id))
 }
 
 #[cfg(test)]

@@ -89,6 +89,11 @@ pub trait Storage {
     /// The living account of that name.
     fn account(&self, name: &Name) -> Result<Option<Account>, Self::Error>;
 
+    /// Its id alone: what each message asks for twice.
+    fn account_id(&self, name: &Name) -> Result<Option<AccountId>, Self::Error> {
+        Ok(self.account(name)?.map(|account| account.id))
+    }
+
     /// Visits the names of living accounts in ascending byte order, those greater than `after` only, until
     /// `visit` returns `false`.
     fn names(&self, after: Option<&Name>, visit: &mut dyn FnMut(&Name) -> bool) -> Result<(), Self::Error>;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix::Recipient;
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::wire::{FromWire, Watch, Wire};
 use crate::actors::kernel::Kernel;
@@ -45,6 +45,12 @@ struct Question {
 impl Question {
     fn new(watch: Watch, pause: Duration) -> Self {
         Self { watch, pause, timer: Box::pin(sleep(pause)) }
+    }
+
+    /// The next one, with the same timer.
+    fn again(&mut self, watch: Watch, pause: Duration) {
+        (self.watch, self.pause) = (watch, pause);
+        self.timer.as_mut().reset(Instant::now() + pause);
     }
 }
 
@@ -88,7 +94,7 @@ impl<W: AsyncWrite + Kernel + Unpin> Writer<W> {
     fn poll_kernel(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             let watch = self.wire.watched();
-            if self.wire.is_all_acknowledged() && self.chunk.is_empty() {
+            if self.owes_nothing() {
                 self.question = None;
                 return Ok(());
             }
@@ -104,8 +110,17 @@ impl<W: AsyncWrite + Kernel + Unpin> Writer<W> {
             if news && self.wire.must_tell_acknowledged() {
                 self.session.do_send(FromWire::Progress);
             }
-            self.question = Some(Question::new(watch, next_pause(watch, pause, news)));
+            if !self.owes_nothing()
+                && let Some(question) = &mut self.question
+            {
+                question.again(watch, next_pause(watch, pause, news));
+            }
         }
+    }
+
+    /// The peer has everything.
+    fn owes_nothing(&self) -> bool {
+        self.wire.is_all_acknowledged() && self.chunk.is_empty()
     }
 }
 

@@ -22,6 +22,10 @@ impl Storage for StateStore {
         Ok(self.hot.borrow_mut().by_name(&self.conn, name)?.map(|living| living.row.account.clone()))
     }
 
+    fn account_id(&self, name: &Name) -> Result<Option<AccountId>, StorageError> {
+        self.hot.borrow_mut().id_of(&self.conn, name)
+    }
+
     fn names(&self, after: Option<&Name>, visit: &mut dyn FnMut(&Name) -> bool) -> Result<(), StorageError> {
         // The empty string is lower than every name.
         let sql = format!("SELECT {ACCOUNT} FROM accounts WHERE living = 1 AND name > ?1 ORDER BY name");
@@ -162,7 +166,7 @@ impl Storage for StateStore {
             true => Ok(()),
             false => rows::stop_waiting(conn, id),
         })?;
-        if self.in_inbox(account)? == 0 || range.is_empty() || !self.young.reaches_tables(range) {
+        if range.is_empty() || !self.young.reaches_tables(range) || self.in_inbox(account)? == 0 {
             return Ok(young);
         }
         let bytes = self.texts_bytes(account, range)?;

@@ -18,6 +18,9 @@ const HELD_MAX: usize = 8192;
 /// So many are written at a time: the longest pause that writing makes between two groups of jobs.
 const WRITTEN_AT_ONCE: usize = 512;
 
+/// The first step away from a guess; each next one doubles.
+const NEAR: usize = 8;
+
 /// A message as the rules gave it.
 #[derive(Debug)]
 pub(super) struct Message {
@@ -48,11 +51,36 @@ impl Fresh {
 
     /// The message waits no more. `false`: it is not here, but in the table.
     pub fn stop_waiting(&mut self, id: MessageId) -> bool {
-        match self.messages.binary_search_by_key(&id, |message| message.id) {
-            Ok(at) => self.messages[at].waiting = false,
-            Err(_) => return false,
-        }
+        let Some(at) = self.find(id) else { return false };
+        self.messages[at].waiting = false;
         true
+    }
+
+    /// Ids come nearly evenly: the place is guessed from the first and the last one, and looked for around the guess.
+    fn find(&self, id: MessageId) -> Option<usize> {
+        let (first, last) = (self.messages.front()?.id.0, self.messages.back()?.id.0);
+        let beyond = id.0.checked_sub(first).filter(|_| id.0 <= last)?;
+        let is_before = |at: usize| self.messages[at].id < id;
+        let end = self.messages.len() - 1;
+        let guess = (u128::from(beyond) * end as u128 / u128::from((last - first).max(1))) as usize;
+        let (mut from, mut to, mut step) = (guess, guess, NEAR);
+        while from > 0 && !is_before(from) {
+            from = from.saturating_sub(step);
+            step *= 2;
+        }
+        while to < end && is_before(to) {
+            to = end.min(to + step);
+            step *= 2;
+        }
+        while from < to {
+            let middle = from.midpoint(to);
+            if is_before(middle) {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        (self.messages[from].id == id).then_some(from)
     }
 
     /// Writes all of them.
@@ -61,5 +89,32 @@ impl Fresh {
             return Ok(());
         }
         rows::insert_messages(conn, self.messages.drain(..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+
+    #[test]
+    fn a_message_is_found_however_the_ids_are_spread() {
+        for seed in 0..500 {
+            let mut rng = Rng::with_seed(seed);
+            let (mut fresh, mut id, mut ids) = (Fresh::default(), 0_u64, Vec::new());
+            let widest = rng.u32(..40);
+            for _ in 0..rng.usize(..200) {
+                let most = 1 << rng.u32(..=widest);
+                id += 1 + rng.u64(..=most);
+                ids.push(id);
+                let (from, to) = (AccountId(1), AccountId(2));
+                let text = Text::from_stored("x");
+                fresh.messages.push_back(Message { id: MessageId(id), from, to, time: Millis(0), text, waiting: true });
+            }
+            for at in ids.iter().flat_map(|id| [id - 1, *id, id + 1]).chain([0, u64::MAX]) {
+                assert_eq!(fresh.find(MessageId(at)), ids.binary_search(&at).ok(), "seed {seed}, id {at}");
+            }
+        }
     }
 }

@@ -47,6 +47,14 @@ impl Hot {
         Ok(Some(self.keep(row)))
     }
 
+    /// The id of the living account of a name, without a look at what else is kept of it.
+    pub fn id_of(&mut self, conn: &Connection, name: &Name) -> Result<Option<AccountId>, StorageError> {
+        if let Some(id) = self.by_name.get(name) {
+            return Ok(Some(*id));
+        }
+        Ok(self.by_name(conn, name)?.map(|living| living.row.account.id))
+    }
+
     /// The living account of that id, for a change of its counters.
     pub fn by_id(&mut self, conn: &Connection, id: AccountId) -> Result<Option<&mut Living>, StorageError> {
         if self.by_id.contains_key(&id) {

@@ -201,6 +201,7 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::collections::btree_map::Entry;
 
     use fastrand::Rng;
 
@@ -237,9 +238,9 @@ mod tests {
                 match rng.u8(..40) {
                     0..20 => {
                         let row = row(&mut rng, id);
-                        if !model.contains_key(&(account, id)) {
+                        if let Entry::Vacant(place) = model.entry((account, id)) {
                             shelf.insert(account, row);
-                            model.insert((account, id), row);
+                            place.insert(row);
                         }
                     }
                     20..26 => assert_eq!(shelf.remove(account, id), model.remove(&(account, id))),
