@@ -1,4 +1,4 @@
-//! Replicas that join the cluster, and that are taken out of it.
+//! Replicas that join the cluster, move to another address, and are taken out of it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,6 +25,27 @@ impl Cluster {
         self.replicas.push(Replica { placing, enter, child: None, paused: false, joined, gone: false });
         self.spawn(id)?;
         Ok(id)
+    }
+
+    /// Gives a replica that does not run other ports, in a config file of its own whose other lines are as they were. From
+    /// now on it is started with `--join`; its data stay where they are.
+    ///
+    /// # Errors
+    /// When there are no free ports, or it runs.
+    pub fn move_to_other_ports(&mut self, id: u16) -> Result<(), DrillError> {
+        if self.replica(id).child.is_some() {
+            return Err(DrillError::WrongState { id, state: "running" });
+        }
+        let ports = free_ports(2)?;
+        let before = self.replica(id).placing;
+        let now = Placing { port: ports[0], internal_port: ports[1], ..before };
+        let read_from = self.replica(id).joined.clone().unwrap_or_else(|| self.config());
+        let text = fs::read_to_string(read_from).map_err(DrillError::io("read a config file"))?;
+        let config = self.dir.join(format!("replica-{id}.yaml"));
+        fs::write(&config, text.replace(&before.line(), &now.line())).map_err(DrillError::io("write a config file"))?;
+        let replica = self.replica_mut(id);
+        (replica.placing, replica.joined) = (now, Some(config));
+        Ok(())
     }
 
     /// `plainsong WORD -i ID` with `word` `leave` or `remove`, asked of a running member.
