@@ -10,10 +10,7 @@
 # Exit:    0 drawn; 2 something is missing, which the last line names, and nothing was started.
 set -euo pipefail
 
-missing() {
-  printf 'flamegraph|missing|%s\n' "$1" >&2
-  exit 2
-}
+missing() { printf 'flamegraph|missing|%s\n' "$1" >&2; exit 2; }
 [ $# -eq 1 ] || missing 'the file to draw into: scripts/flamegraph.sh docs/flamegraph.svg'
 command -v perf >/dev/null || missing 'perf: install the package linux-perf (Debian), linux-tools-generic (Ubuntu) or perf'
 for program in inferno-collapse-perf inferno-flamegraph; do

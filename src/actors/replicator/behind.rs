@@ -1,5 +1,5 @@
-//! What a leader says of followers that are far behind: how far they are, how fast they catch up, and how long that will
-//! take. Pure. Who makes no headway is not spoken of: that its link is down is told elsewhere.
+//! What a leader says of followers that are far behind: how far they are, how fast they catch up, and how long that
+//! takes. Pure. Who makes no headway is not spoken of: that its link is down is told elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
