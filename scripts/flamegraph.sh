@@ -7,7 +7,18 @@
 #          neighbours' timers. Needs perf, and the right to use it.
 # Usage:   scripts/flamegraph.sh docs/flamegraph.svg
 # Prints:  the result of the bench, and the share of each thread in percent
+# Exit:    0 drawn; 2 something is missing, which the last line names, and nothing was started.
 set -euo pipefail
+
+missing() { printf 'flamegraph|missing|%s\n' "$1" >&2; exit 2; }
+[ $# -eq 1 ] || missing 'the file to draw into: scripts/flamegraph.sh docs/flamegraph.svg'
+command -v perf >/dev/null || missing 'perf: install the package linux-perf (Debian), linux-tools-generic (Ubuntu) or perf'
+for program in inferno-collapse-perf inferno-flamegraph; do
+  command -v "$program" >/dev/null || missing "$program: cargo install inferno --locked"
+done
+[ -x "${PLAINSONG:-$(dirname -- "$0")/../target/release/plainsong}" ] || missing 'plainsong: cargo build --release'
+perf record --quiet -o /dev/null -e cpu-clock -- true >/dev/null 2>&1 ||
+  missing 'the right to use perf: sysctl kernel.perf_event_paranoid=1, or run this as root'
 out=$1 bin=${PLAINSONG:-$(dirname -- "$0")/../target/release/plainsong} work=$(mktemp -d) pids=()
 trap 'kill -9 "${pids[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
 

@@ -261,3 +261,24 @@ fn history_who_and_erase_are_served_to_the_prompt() {
     assert_eq!(alice.end(), 0);
     assert!(!alice.everything().contains("newsecret"));
 }
+
+#[test]
+fn a_removal_is_asked_about_on_a_terminal_and_done_after_a_yes_alone() {
+    let _turn = alone();
+    let mut cluster = cluster();
+    let config = cluster.config();
+    let words = ["--config", config.to_str().expect("UTF-8"), "remove", "-i", "3"];
+    for (answer, code, said, left) in [("n", 1, "nothing was done", 3), ("y", 0, "is no member any more", 2)] {
+        let mut asked = Terminal::run(&words);
+        asked.expect("replica 3 is one of 3, which survive 1 failure; the 2 that are left");
+        asked.expect("survive 0 failures");
+        asked.expect("go on? [y/N] ");
+        asked.type_in(&format!("{answer}\n"));
+        asked.expect(said);
+        assert_eq!(asked.end(), code);
+        if left == 2 {
+            cluster.await_end(3, PATIENCE).expect("it is told so, and ends");
+        }
+        cluster.await_state("so many are members", |status| status.replicas.len() == left).expect("as it was said");
+    }
+}

@@ -28,9 +28,10 @@ pub enum NotLetIn {
     OtherCluster(String),
 }
 
-/// Whether the log of this replica says that it votes, at this address.
+/// Whether the log of this replica says that it votes, at this address. A log without addresses does not: its own config
+/// has the new one, and tells nobody.
 pub fn votes_at(membership: Option<&Membership>, me: Member, at: &Address) -> bool {
-    membership.is_some_and(|m| m.votes(me) && (m.addresses.is_empty() || m.addresses.contains(at)))
+    membership.is_some_and(|m| m.votes(me) && m.addresses.contains(at))
 }
 
 /// Asks the contact, until it answers, to be let in. Returns where everybody is, this replica among them.
@@ -71,7 +72,7 @@ pub async fn ask_to_join(
 
 /// Asks, whenever this replica does not vote at its address: the contact first, then whoever is known.
 pub async fn keep_asking(identity: Identity, me: Member, at: Address, contact: String) {
-    let question = Question::Change(Change::Join(me, at));
+    let question = Question::Change(Change::Join(me, at.clone()));
     let mut told = String::new();
     for turn in 0_usize.. {
         tokio::time::sleep(ASK_AGAIN).await;
@@ -90,7 +91,7 @@ pub async fn keep_asking(identity: Identity, me: Member, at: Address, contact: S
             Err(error) => format!("{to}: {error}"),
         };
         if said != told {
-            log::warn!("this replica does not vote yet: {said}");
+            log::warn!("the log does not have this replica as a voter at {}: {said}", at.replicas);
             told = said;
         }
     }

@@ -19,7 +19,7 @@ use super::directory::{Book, Doom, LinkTable};
 use super::internal::{Ending, Shared};
 use crate::consensus::{ReplicaId, Run};
 use crate::wire::admin::Question;
-use crate::wire::handshake::{GONE, Hello, Kind, Refused, Side, TWIN, proof, proof_is_right};
+use crate::wire::handshake::{GONE, Hello, Kind, Refused, Side, TWIN, parse_refusal, proof, proof_is_right};
 use crate::wire::{self, Decoder, PeerLine};
 
 /// A handshake that takes longer is given up.
@@ -105,7 +105,7 @@ impl Identity {
             send_line(&mut stream, &mine.print()).await?;
             let line = receive_line(&mut stream).await?;
             if let Some(why) = line.strip_prefix("refuse|") {
-                return Err(self.refused(why));
+                return Err(self.refused(parse_refusal(why, &self.secret, &mine)?));
             }
             let (theirs, their_proof) = Hello::parse(&line)?;
             let proven = proof_is_right(their_proof.unwrap_or(""), &self.secret, Side::Acceptor, &mine, &theirs);
@@ -114,6 +114,8 @@ impl Identity {
                 return Err(Refused::OtherReplica(to).into());
             }
             if !proven {
+                // In place of this side's proof, so that the other one's operator is told as well; it may be gone.
+                let _ = send_line(&mut stream, &format!("refuse|{}", Refused::WrongSecret)).await;
                 return Err(Refused::WrongSecret.into());
             }
             let proof = proof(&self.secret, Side::Dialer, &mine, &theirs);
@@ -161,6 +163,8 @@ impl Identity {
                     LinkError::Refused(Refused::NotAReplica) | LinkError::Timeout => {
                         format!("err|BAD_REQUEST|{}", Refused::NotAReplica)
                     }
+                    // Told already, with a proof.
+                    LinkError::Refused(refused) if refused.ends_the_process() => return Err(error),
                     LinkError::Refused(refused) => format!("refuse|{refused}"),
                     LinkError::Io(_) | LinkError::RefusedByPeer(_) => return Err(error),
                 };
@@ -169,6 +173,12 @@ impl Identity {
                 Err(error)
             }
         }
+    }
+
+    /// Tells a process that it has to end.
+    async fn dismiss(&self, stream: &mut TcpStream, why: Refused, dialer: &Hello) -> Result<Shaken, LinkError> {
+        send_line(stream, &why.print(&self.secret, dialer)).await?;
+        Err(why.into())
     }
 
     async fn shake(&self, stream: &mut TcpStream) -> Result<Shaken, LinkError> {
@@ -186,11 +196,11 @@ impl Identity {
         let mine = self.hello(theirs.kind, theirs.who.member.id);
         let member = theirs.who.member;
         if self.book.borrow().gone.contains(&member) {
-            return Err(Refused::Gone(member).into());
+            return self.dismiss(stream, Refused::Gone(member), &theirs).await;
         }
         theirs.check(&mine, |id| self.knows(id))?;
         if self.has_twin(member.id, theirs.who.run).await {
-            return Err(Refused::Twin(member.id).into());
+            return self.dismiss(stream, Refused::Twin(member.id), &theirs).await;
         }
         let proof = proof(&self.secret, Side::Acceptor, &theirs, &mine);
         send_line(stream, &format!("{}|{proof}", mine.print())).await?;

@@ -193,13 +193,7 @@ impl Node {
         }
         let known = self.book().iter().find(|known| known.id == id);
         match now.voter(id) {
-            Some(voter) if voter == joins => {
-                if known == Some(at) {
-                    return Ok(Step::Nothing);
-                }
-                self.may_change(leader)?;
-                Ok(Step::Append(self.with_addresses(now.clone(), Some(at))))
-            }
+            Some(voter) if voter == joins => self.admit_move(leader, now, at),
             // The same id at another place is another replica, until somebody says that the old one is gone.
             Some(_) if known != Some(at) => refuse(Refusal::IdInUse(id)),
             Some(voter) if self.is_alive(leader, voter) => refuse(Refusal::IdInUse(id)),
@@ -210,6 +204,22 @@ impl Node {
                 if taken { refuse(Refusal::IdInUse(id)) } else { Ok(Step::Expect(joins, at.clone())) }
             }
         }
+    }
+
+    /// A voter says where it is. That the leader's config says the same is not enough, as long as the log says nothing:
+    ///   1. 3 moves, and its new address stands in the files of 3 and of 1, which leads; 2 has the old file;
+    ///   2. 3 asks, and is told that it is so;
+    ///   3. 2 looks for 3 where it was, for ever.
+    fn admit_move(&self, leader: &Leader, now: &Membership, at: &Address) -> Result<Step, Verdict> {
+        if now.addresses.contains(at) {
+            return Ok(Step::Nothing);
+        }
+        let is_somewhere = |v: &&Member| v.id == at.id || self.book().iter().any(|a| a.id == v.id);
+        if let Some(lost) = now.voters.iter().find(|v| !is_somewhere(v)) {
+            return Err(Verdict::Refused(Refusal::NoAddress(lost.id)));
+        }
+        self.may_change(leader)?;
+        Ok(Step::Append(self.with_addresses(now.clone(), Some(at))))
     }
 
     fn admit_removal(&self, leader: &Leader, now: &Membership, id: ReplicaId) -> Result<Step, Verdict> {

@@ -139,3 +139,35 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Incarnation, ReplicaId};
+    use super::*;
+
+    /// A follower that streams, and is sent appends of so many bytes until nothing more may be sent. How many went out.
+    fn fill(follower: &mut Progress, bytes: usize) -> usize {
+        let before = follower.next;
+        while follower.is_due(Index(u64::MAX), Index(0)) {
+            follower.sent(follower.next, bytes, Index(0));
+        }
+        (follower.next.0 - before.0) as usize
+    }
+
+    #[test]
+    fn a_follower_that_does_not_acknowledge_is_sent_no_more_than_the_window() {
+        let member = Member { id: ReplicaId(3), incarnation: Incarnation(3) };
+        let mut follower = Progress::new(member, Index(0));
+        follower.sent(Index(1), 100, Index(0));
+        assert!(!follower.may_send(), "one append at a time, until it is known where the logs meet");
+        follower.matched_to(Index(1));
+        assert_eq!(fill(&mut follower, 1), limits::INFLIGHT_APPENDS_MAX, "many small ones");
+        follower.matched_to(Index(11));
+        assert_eq!(fill(&mut follower, 1), 10, "as many as it acknowledged");
+        follower.matched_to(follower.next.prev());
+        assert_eq!(
+            fill(&mut follower, limits::APPEND_BYTES_MAX),
+            limits::INFLIGHT_BYTES_MAX / limits::APPEND_BYTES_MAX
+        );
+    }
+}

@@ -53,8 +53,10 @@ struct Replica {
     enter: Vec<String>,
     child: Option<Child>,
     paused: bool,
-    /// It joined later: its config file, which names itself alone, and it is started with `--join`.
-    joined: Option<PathBuf>,
+    /// Its config file, where that is not the one of all.
+    own_config: Option<PathBuf>,
+    /// It is started with `--join`.
+    joins: bool,
     /// It was taken out of the cluster.
     gone: bool,
 }
@@ -121,7 +123,8 @@ impl Cluster {
                 enter: host.enter.clone(),
                 child: None,
                 paused: false,
-                joined: None,
+                own_config: None,
+                joins: false,
                 gone: false,
             })
             .collect();

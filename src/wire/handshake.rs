@@ -10,7 +10,11 @@
 //! Both nonces are in it, so that neither an old proof nor the other side's can be played back. The acceptor proves
 //! first: who only listens learns nothing that a dialer could use elsewhere.
 //!
-//! What is refused is refused in one line, `refuse|CODE|text`, that says what to do.
+//! What is refused is refused in one line, `refuse|text`, that says what to do. The two words that end the process which
+//! is refused, `refuse|TWIN|text|<proof>` and `refuse|REMOVED|…`, are proven as well:
+//!   1. replica 2 of one cluster is wiped, and its new config has the address of replica 1 of another, with another secret;
+//!   2. that one is linked with a replica 2 of its own, and says `TWIN`;
+//!   3. the first replica 2 ends, though nobody runs beside it.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -85,6 +89,33 @@ pub enum Refused {
     /// The secrets differ.
     #[error("the proof of `secret` is wrong: set the same `secret` in every config.yaml")]
     WrongSecret,
+}
+
+impl Refused {
+    /// Whether the process that hears it has to end.
+    pub fn ends_the_process(&self) -> bool {
+        matches!(self, Self::Twin(_) | Self::Gone(_))
+    }
+
+    /// The line that refuses whoever has sent that hello.
+    pub fn print(&self, secret: &str, dialer: &Hello) -> String {
+        let line = format!("refuse|{self}");
+        match self.ends_the_process() {
+            true => format!("{line}|{}", keyed_proof(secret, Side::Acceptor, &dialer.print(), &line)),
+            false => line,
+        }
+    }
+}
+
+/// What a refusal says to whoever has sent `mine`: the line without its first word, and without its proof. One that would
+/// end this process and is not proven comes from elsewhere.
+pub fn parse_refusal<'a>(why: &'a str, secret: &str, mine: &Hello) -> Result<&'a str, Refused> {
+    if !why.starts_with(TWIN) && !why.starts_with(GONE) {
+        return Ok(why);
+    }
+    let (text, given) = why.rsplit_once('|').ok_or(Refused::WrongSecret)?;
+    let right = keyed_proof(secret, Side::Acceptor, &mine.print(), &format!("refuse|{text}"));
+    if is_same_proof(given, &right) { Ok(text) } else { Err(Refused::WrongSecret) }
 }
 
 /// What the other side's `hello` line says.

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use chat::Name;
 
-use super::handshake::{Hello, Kind, Refused, Side, proof, proof_is_right};
+use super::handshake::{Hello, Kind, Refused, Side, parse_refusal, proof, proof_is_right};
 use super::*;
 use crate::consensus::founding::Introduction;
 use crate::consensus::*;
@@ -267,4 +267,21 @@ fn a_proof_is_of_one_side_one_secret_and_one_connection() {
     again.nonce = 0x1235;
     assert!(!proof_is_right(&given, "s3cret", Side::Dialer, &dialer, &again));
     assert!(!proof_is_right("", "s3cret", Side::Dialer, &dialer, &acceptor));
+}
+
+/// A wrong address led to a replica of another cluster, which ended a process that had nothing to do with it.
+#[test]
+fn nobody_ends_a_process_without_the_secret() {
+    let (mine, other) = (hello(2, 1), Hello { nonce: 1, ..hello(2, 1) });
+    for refused in [Refused::Twin(ReplicaId(2)), Refused::Gone(member(2))] {
+        let line = refused.print("mellon", &mine);
+        let why = line.strip_prefix("refuse|").expect("it is a refusal");
+        assert_eq!(parse_refusal(why, "mellon", &mine), Ok(refused.to_string().as_str()));
+        assert_eq!(parse_refusal(why, "friend", &mine), Err(Refused::WrongSecret));
+        assert_eq!(parse_refusal(why, "mellon", &other), Err(Refused::WrongSecret), "said to an earlier hello");
+        assert_eq!(parse_refusal(&refused.to_string(), "mellon", &mine), Err(Refused::WrongSecret), "unproven");
+    }
+    // What ends nothing needs no proof: the secrets may be what differs.
+    let line = Refused::OtherCluster.print("mellon", &mine);
+    assert!(parse_refusal(&line["refuse|".len()..], "friend", &mine).is_ok());
 }

@@ -8,6 +8,7 @@ use plainsong::drill::{ClusterOptions, wait_until};
 use crate::harness::{PATIENCE, binary, start, together};
 use crate::person::Person;
 
+const EXIT_UNAVAILABLE: i32 = 69;
 /// Messages after which the benchmark is certainly under way.
 const UNDER_WAY: u64 = 200;
 
@@ -40,4 +41,26 @@ fn a_benchmark_survives_the_death_of_the_leader_and_tells_the_gap() {
     assert!(said["p50_us"] <= said["p99_us"] && said["p99_us"] <= said["max_us"] && said["gap_us"] > 0, "{said:?}");
     let other = cluster.running()[0];
     Person::at(&cluster, other).expect("0|^bench-", "ok|list|0|0");
+}
+
+#[test]
+fn a_benchmark_begins_where_somebody_serves_and_ends_only_if_nobody_does() {
+    let _turn = together();
+    let mut cluster = start(&ClusterOptions { replicas: 3, ..ClusterOptions::default() });
+    // Each of the first two connections has another one first in its list, that of the third is the one that is down.
+    cluster.kill(3).expect("it ran");
+    cluster.await_leader().expect("two of three");
+    let bench = |cluster: &plainsong::drill::Cluster| {
+        let mut bench = Command::new(binary());
+        bench.args(["bench", "-n", "3", "--in-flight", "2", "--duration", "0.2", "--warmup", "0.1"]);
+        bench.arg("--config").arg(cluster.config()).stdin(Stdio::null()).output().expect("the binary runs")
+    };
+    let output = bench(&cluster);
+    assert!(output.status.success(), "{output:?}");
+    let said = machine_line(&output.stdout);
+    assert!(said["acked"] > 0 && said["reconnects"] == 0, "{said:?}");
+    Person::at(&cluster, 1).expect("0|^bench-", "ok|list|0|0");
+    cluster.kill_all(&[1, 2]).expect("they ran");
+    let output = bench(&cluster);
+    assert_eq!(output.status.code(), Some(EXIT_UNAVAILABLE), "{output:?}");
 }

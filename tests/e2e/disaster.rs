@@ -1,6 +1,7 @@
 //! The operator's way back: files are damaged on purpose, named by `verify`, and made again; a lost majority is left behind.
 
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use plainsong::drill::{Cluster, wait_until};
 use plainsong::storage::LogReader;
@@ -8,6 +9,9 @@ use rusqlite::Connection;
 
 use crate::harness::{PATIENCE, binary, last_follower, three, together};
 use crate::person::Person;
+
+/// Two entries with so much between them have different times.
+const CLOCK_STEP: Duration = Duration::from_millis(20);
 
 fn run(cluster: &Cluster, words: &[&str]) -> Output {
     let config = cluster.config();
@@ -80,6 +84,8 @@ fn a_mailbox_is_read_as_it_was() {
     let cluster = three();
     let mut ann = Person::new(&cluster, 1, "ann");
     let (_, first) = ann.sends("ann", "the first");
+    let began = Instant::now();
+    wait_until("the clock goes on", PATIENCE, || (began.elapsed() > CLOCK_STEP).then_some(())).expect("it does");
     ann.sends("ann", "the second");
     cluster.await_whole().expect("all have applied all");
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -88,6 +94,18 @@ fn a_mailbox_is_read_as_it_was() {
     let said = says(&cluster, 0, &["replay", "-i", "1", "--into", &into, "--to-index", &at, "--mailbox", "Ann"]);
     assert!(said.contains(&format!("msg|{first}|ann|")) && said.contains("|the first\n"), "{said}");
     assert!(!said.contains("the second"), "{said}");
+    // By a time: that of the first one, in which it is. What a running replica has applied it writes a little later.
+    let log = says(&cluster, 0, &["log", "-i", "1", "--kind", "send"]);
+    let sent = log.lines().find(|line| line.ends_with("|the first")).and_then(|line| line.split('|').nth(2));
+    let mut rounds = 0;
+    let mail = wait_until("the first one is in the state", PATIENCE, || {
+        rounds += 1;
+        let then = folder.path().join(format!("by-time-{rounds}")).display().to_string();
+        let by_time = ["replay", "-i", "1", "--into", &then, "--until", sent?, "--mailbox", "ann"];
+        let mail = String::from_utf8(run(&cluster, &by_time).stdout).ok()?;
+        mail.contains("|the first\n").then_some(mail)
+    });
+    assert!(!mail.expect("it is written").contains("the second"));
     assert!(says(&cluster, 0, &["replay", "-i", "1", "--into", &into]).contains("accounts  1\nmessages  1\n"));
     assert!(says(&cluster, 1, &["replay", "-i", "1", "--into", &into, "--to-index", "2"]).contains("new directory"));
 }
@@ -103,6 +121,8 @@ fn a_recovered_replica_serves_alone_refuses_who_is_left_behind_and_fills_who_com
     assert!(says(&cluster, 75, &["recover", "--force", "-i", "1", "--yes"]).contains("in use"));
     cluster.kill_all(&[1, 2, 3]).expect("they ran");
     assert!(says(&cluster, 2, &["recover", "-i", "1", "--yes"]).contains("--force"));
+    let said = says(&cluster, 1, &["recover", "--force", "-i", "1"]);
+    assert!(said.contains("say --yes if that is meant") && said.contains("acknowledged behind that is lost"), "{said}");
     assert!(says(&cluster, 0, &["recover", "--force", "-i", "1", "--yes"]).contains("Left behind: 2."));
     cluster.restart(1).expect("it starts");
     let mut ann = wait_until("it serves alone", PATIENCE, || {

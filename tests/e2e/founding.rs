@@ -2,7 +2,7 @@
 
 use plainsong::drill::{Cluster, ClusterOptions, wait_until};
 
-use crate::harness::{PATIENCE, binary, together};
+use crate::harness::{PATIENCE, binary, start, together};
 use crate::person::{Person, matches};
 
 fn found_in(order: [u16; 5]) -> Cluster {
@@ -73,6 +73,26 @@ fn two_of_three_found_when_they_are_told_to_and_one_does_not() {
     assert!(matches("ok|sent|first|*", &person.asks("5|first|hello")));
     let (code, said) = found(&cluster, &["--yes"]);
     assert!(code == Some(1) && said.contains("is founded"), "{said}");
+}
+
+/// What a disk holds that is the only one is as safe as that disk.
+#[test]
+fn one_replica_alone_that_loses_its_disk_has_lost_all_and_founds_another_cluster() {
+    let _turn = together();
+    let mut cluster = start(&ClusterOptions { replicas: 1, ..ClusterOptions::default() });
+    let of = |cluster: &Cluster| Person::at(cluster, 1).client().hello().rsplit('|').next().map(str::to_owned);
+    let before = of(&cluster);
+    Person::new(&cluster, 1, "ann").sends("ann", "for myself");
+    cluster.kill(1).expect("it ran");
+    cluster.restart(1).expect("it is back");
+    cluster.await_leader().expect("alone");
+    assert_eq!((of(&cluster), Person::back(&cluster, 1, "ann").1), (before.clone(), 1), "the disk was there");
+    cluster.kill(1).expect("it ran");
+    std::fs::remove_dir_all(cluster.data_dir(1)).expect("it had a directory");
+    cluster.restart(1).expect("it starts blank");
+    cluster.await_leader().expect("alone");
+    assert_ne!(of(&cluster), before);
+    Person::at(&cluster, 1).expect("2|ann", "err|NO_SUCH_USER|*");
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -8,6 +8,7 @@ mod harness;
 mod load;
 mod person;
 
+mod addresses;
 mod bench;
 mod damage;
 mod delivery;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plainsong::drill::{Cluster, KeyedWriter, wait_until};
 
-use crate::harness::{PATIENCE, binary, start, three, together, writer};
+use crate::harness::{PATIENCE, binary, three, together, writer};
 
 const EXIT_CONFIG: i32 = 78;
 const EXIT_UNAVAILABLE: i32 = 69;
@@ -124,15 +124,24 @@ fn what_would_lose_the_quorum_or_makes_no_sense_is_refused_with_its_reason() {
 #[test]
 fn a_second_process_under_an_id_ends_and_the_first_serves_on() {
     let _turn = together();
-    let cluster = start(&plainsong::drill::ClusterOptions { replicas: 3, ..Default::default() });
-    // 1 is dialed by everybody and dials nobody; 3 dials everybody.
-    for id in [1, 3] {
+    let mut cluster = three();
+    // 1 is dialed by everybody and dials nobody; 3 dials everybody. One more has a blank directory, one a copy.
+    for (id, copies) in [(1, false), (3, false), (1, true), (3, true)] {
+        let second = cluster.dir().join(format!("second-{id}-{copies}"));
+        if copies {
+            cluster.kill(id).expect("it ran");
+            fs::create_dir(&second).expect("a fresh one");
+            let copied = Command::new("cp").arg("-r").arg(cluster.data_dir(id)).arg(&second).status();
+            assert!(copied.expect("cp runs").success());
+            cluster.restart(id).expect("it is back");
+            cluster.await_whole().expect("it votes");
+        }
         let ports = plainsong::drill::free_ports(2).expect("two free ports");
         let text = fs::read_to_string(cluster.config()).expect("written");
         let text = text
             .replace(&format!("port: {},", cluster.address(id).port()), &format!("port: {},", ports[0]))
             .replace(&cluster.internal_address(id).port().to_string(), &ports[1].to_string())
-            .replace("data_dir: data", &format!("data_dir: second-{id}"));
+            .replace("data_dir: data", &format!("data_dir: {}", second.display()));
         let config = cluster.dir().join(format!("second-{id}.yaml"));
         fs::write(&config, text).expect("written");
         let mut child = Command::new(binary())
@@ -144,7 +153,7 @@ fn a_second_process_under_an_id_ends_and_the_first_serves_on() {
             .expect("the binary runs");
         let status = wait_until("the second ends", PATIENCE, || child.try_wait().expect("our own child"));
         let _ = child.kill();
-        assert_eq!(status.expect("it ends by itself").code(), Some(EXIT_UNAVAILABLE));
+        assert_eq!(status.expect("it ends by itself").code(), Some(EXIT_UNAVAILABLE), "{id}, a copy: {copies}");
         cluster.await_whole().expect("undisturbed");
     }
 }

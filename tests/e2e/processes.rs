@@ -1,9 +1,12 @@
 //! The command line as an operator meets it: exit codes, refusals at start, the one-command cluster.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use plainsong::drill::{Cluster, ClusterOptions, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -174,4 +177,30 @@ fn the_log_reads_like_the_protocol_and_holds_no_password() {
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
     assert!(told.contains("|5|log-ann|written in the log"), "{told}");
     assert!(told.contains("$argon2id$") && !told.contains("hunter2"));
+}
+
+#[test]
+fn the_log_is_followed_through_a_filter_until_its_reader_goes() {
+    let cluster = shared();
+    let mut person = Person::at(&cluster, 1);
+    person.expect("1|log-fay", "ok|create|log-fay");
+    let mut command = Command::new(binary());
+    command.args(["log", "-i", "2", "--follow", "--account", "log-fay", "--kind", "send"]);
+    command.arg("--config").arg(cluster.config()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut follow = Killed(command.spawn().expect("the binary runs"));
+    let printed = BufReader::new(follow.0.stdout.take().expect("it is piped"));
+    let (told, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let mut printed = printed.lines().map_while(Result::ok);
+        while printed.next().is_some_and(|line| told.send(line).is_ok()) {}
+    });
+    for text in ["the first", "the second"] {
+        person.expect(&format!("5|log-fay|{text}"), "ok|sent|log-fay|*");
+        let line = lines.recv_timeout(PATIENCE).expect("it is printed while the replica runs");
+        assert!(line.ends_with(&format!("|log-fay|{text}")), "{line}");
+    }
+    drop(lines);
+    person.expect("5|log-fay|nobody reads this", "ok|sent|log-fay|*");
+    let ended = wait_until("it ends", PATIENCE, || follow.0.try_wait().expect("our own child"));
+    assert_eq!(ended.expect("its reader is gone").code(), Some(0));
 }

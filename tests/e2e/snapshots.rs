@@ -154,6 +154,9 @@ fn what_is_cut_away_is_archived_first_and_read_as_a_part_of_the_log() {
         let sent: Vec<&str> = log.lines().filter_map(|line| line.rsplit_once("|ann|").map(|(_, text)| text)).collect();
         assert_eq!(sent, (0..5 * MESSAGES).map(|n| format!("message {n}")).collect::<Vec<_>>());
     }
+    let into = cluster.dir().join("replayed").display().to_string();
+    let mail = says(&cluster, &["replay", "-i", &victim.to_string(), "--into", &into, "--mailbox", "ann"]);
+    assert_eq!(mail.lines().filter(|line| line.starts_with("msg|")).count(), 5 * MESSAGES);
     let folder = cluster.dir().join("old").join(victim.to_string());
     fs::remove_dir_all(&folder).expect("it is there");
     fs::write(&folder, "in its way").expect("written");

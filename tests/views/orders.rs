@@ -309,3 +309,24 @@ fn any_four_of_five_die_one_after_the_other_and_the_last_one_serves() {
 fn any_six_of_seven_die_one_after_the_other_and_the_last_one_serves() {
     all_but_one_of(7);
 }
+
+/// As of three, in some orders: each of them fails last once, and comes back last, or first.
+#[test]
+fn after_a_total_stop_of_five_or_seven_nobody_serves_before_the_last_to_fail_is_back() {
+    for (size, last) in [5, 7].into_iter().flat_map(|size| (0..size).map(move |last| (size, last))) {
+        let order: Vec<usize> = (1..=size).map(|n| (last + n) % size).collect();
+        for back in [order.clone(), order.iter().rev().copied().collect()] {
+            let mut world = some(size);
+            for victim in &order {
+                assert!(world.serve().is_some());
+                world.crash(*victim);
+            }
+            for (n, host) in back.iter().enumerate() {
+                world.start(*host);
+                let serves = back[..=n].contains(&last);
+                assert_eq!(world.serve().is_some(), serves, "{last} died last, {:?} are back", &back[..=n]);
+            }
+            world.calm();
+        }
+    }
+}

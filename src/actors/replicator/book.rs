@@ -11,6 +11,7 @@ use super::{Replicator, ReplicatorSettings};
 use crate::actors::admin::{Answer, Asked};
 use crate::actors::directory::Book;
 use crate::actors::internal::Ending;
+use crate::actors::joining;
 use crate::consensus::{Address, Index, Input, ReplicaId, Verdict};
 use crate::mode::Core;
 use crate::wire::admin::{Places, Question};
@@ -24,12 +25,13 @@ pub(super) fn now(node: &Core, settings: &ReplicatorSettings) -> Book {
     let places = places(node, settings);
     let membership = node.membership_at().map(|(_, membership)| membership);
     let me = settings.me;
-    let votes = membership.is_some_and(|m| m.votes(me));
-    let knows_me = |a: &Address| a.id == me.id && settings.given.addresses.contains(a);
+    let is_mine = |a: &&Address| a.id == me.id;
+    let is_known =
+        settings.given.addresses.iter().find(is_mine).is_some_and(|at| joining::votes_at(membership, me, at));
     let gone = |m: &crate::consensus::Membership| m.removed.iter().copied().filter(|r| m.is_dismissed(*r)).collect();
     Book {
         gone: node.committed_membership().map(gone).unwrap_or_default(),
-        dials_all: settings.joins && !(votes && node.book().iter().any(knows_me)),
+        dials_all: settings.joins && !is_known,
         places: places.addresses.into_iter().map(|address| (address.id, address)).collect(),
     }
 }

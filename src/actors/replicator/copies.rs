@@ -16,13 +16,6 @@ use super::{Replicator, Stopping};
 
 /// Who needs a copy of the state and has asked for no piece of one for so long is offered it again.
 const OFFERED_AGAIN: Duration = Duration::from_secs(20);
-/// A follower that lacks so many entries is told about,
-const BEHIND_ENTRIES_MIN: u64 = 50_000;
-/// not more often than this.
-const BEHIND_TOLD_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What is known of a follower that is far behind: how far it was, and when.
-pub(super) type Behind = (u64, Instant);
 
 impl Replicator {
     pub(super) fn tell_courier(&mut self, job: CourierJob) {
@@ -70,22 +63,10 @@ impl Replicator {
         if self.node.standing().role != Role::Leader {
             return self.behind.clear();
         }
-        let last = self.node.last().0;
         let ids: Vec<ReplicaId> = self.node.book().iter().map(|address| address.id).collect();
         for id in ids {
-            let Some(at) =
-                self.node.matched(id).map(|at| at.0).filter(|at| last.saturating_sub(*at) > BEHIND_ENTRIES_MIN)
-            else {
-                self.behind.remove(&id);
-                continue;
-            };
-            let (before, told) = *self.behind.entry(id).or_insert((at, now));
-            let passed = now.duration_since(told);
-            if passed >= BEHIND_TOLD_INTERVAL && at > before {
-                let rate = (at - before) as f64 / passed.as_secs_f64();
-                let left = (last - at) as f64 / rate;
-                log::info!("replica {id} catches up: {at} of {last} entries, {rate:.0}/s, {left:.0} s left");
-                self.behind.insert(id, (at, now));
+            if let Some(told) = self.behind.look(id, self.node.matched(id), self.node.last(), now) {
+                log::info!("{told}");
             }
         }
     }

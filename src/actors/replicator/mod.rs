@@ -8,6 +8,7 @@
 //! No handler waits for anything.
 
 pub mod admin;
+mod behind;
 mod book;
 pub mod clocks;
 mod copies;
@@ -173,7 +174,7 @@ pub struct Replicator {
     install: Option<Snapshot>,
     /// When the courier was last told something.
     served: Instant,
-    behind: BTreeMap<ReplicaId, copies::Behind>,
+    behind: behind::Behind,
     /// For whose deaths Heartbeat was asked to look.
     watched: Vec<(Member, Run)>,
 }
@@ -232,7 +233,7 @@ impl Replicator {
             keeper: Keeper::new(settings.keep),
             install: None,
             served: Instant::now(),
-            behind: BTreeMap::new(),
+            behind: behind::Behind::default(),
             settings,
         }
     }

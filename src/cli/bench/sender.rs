@@ -59,7 +59,7 @@ struct Wire {
 impl Sender {
     /// Makes the account, says so, and sends from the start to the end.
     pub(super) async fn run(mut self, ready: Rc<dyn Fn()>, mut start: watch::Receiver<Start>) -> io::Result<()> {
-        let mut wire = self.enter("1").await?;
+        let mut wire = self.begin().await?;
         ready();
         let Ok(started) = start.wait_for(Option::is_some).await.map(|start| start.clone()) else { return Ok(()) };
         let tally = started.expect("that was waited for");
@@ -81,19 +81,33 @@ impl Sender {
     /// Ends the account: a benchmark leaves nothing but its log.
     pub(super) async fn delete(name: &str, server: &str) -> io::Result<()> {
         let mut conversation = Conversation::open(server).await?;
-        conversation.ask(&format!("2|{name}")).await?;
-        conversation.ask("4|").await.map(drop)
+        said_ok(server, &conversation.ask(&format!("2|{name}")).await?)?;
+        said_ok(server, &conversation.ask("4|").await?)
+    }
+
+    /// Makes the account at the first server of the list that serves. What the first of them said is told if none does.
+    async fn begin(&mut self) -> io::Result<Wire> {
+        let mut failed = None;
+        for _ in 0..self.servers.len() {
+            match self.enter("1").await {
+                Ok(wire) => return Ok(wire),
+                Err(error) => failed.get_or_insert(error),
+            };
+            self.servers.rotate_left(1);
+        }
+        Err(failed.expect("there is at least one"))
     }
 
     /// Connects to the first server and speaks for the account: `1` makes it, `2` logs in.
     async fn enter(&self, op: &str) -> io::Result<Wire> {
         let server = self.servers.front().expect("there is at least one");
         let mut conversation = Conversation::open(server).await?;
-        let answer = conversation.ask(&format!("{op}|{}", self.name)).await?;
-        let last = answer.last().cloned().unwrap_or_default();
-        if !last.starts_with("ok|") {
-            return Err(io::Error::other(format!("{server} says {last}")));
+        let mut answer = conversation.ask(&format!("{op}|{}", self.name)).await?;
+        // Nobody else draws this run's names: it was made through a server that then was lost.
+        if answer.last().is_some_and(|last| last.starts_with("err|NAME_TAKEN|")) {
+            answer = conversation.ask(&format!("2|{}", self.name)).await?;
         }
+        said_ok(server, &answer)?;
         let (stream, read) = conversation.into_parts();
         Ok(Wire { stream, input: BytesMut::from(&read[..]), output: BytesMut::new() })
     }
@@ -189,6 +203,11 @@ impl Sender {
         }
         Ok(())
     }
+}
+
+fn said_ok(server: &str, answer: &[String]) -> io::Result<()> {
+    let last = answer.last().map_or("nothing", String::as_str);
+    if last.starts_with("ok|") { Ok(()) } else { Err(io::Error::other(format!("{server} says {last}"))) }
 }
 
 impl Wire {

@@ -38,6 +38,14 @@ pub struct Placing {
     pub internal_port: u16,
 }
 
+impl Placing {
+    /// Its line in `replicas` of a config file, as a cluster of the drill writes it.
+    pub fn line(&self) -> String {
+        let Self { id, host, port, internal_port } = self;
+        format!("- {{ id: {id}, host: {host}, port: {port}, internal_port: {internal_port} }}")
+    }
+}
+
 pub(super) fn command_under(enter: &[String], binary: &Path) -> Command {
     let Some((first, rest)) = enter.split_first() else {
         return Command::new(binary);
@@ -57,9 +65,6 @@ pub(super) fn fresh_dir() -> Result<PathBuf, DrillError> {
 }
 
 pub(super) fn config_text(placings: &[Placing], extra: &str) -> String {
-    let replica = |&Placing { id, host, port, internal_port }: &Placing| {
-        format!("  - {{ id: {id}, host: {host}, port: {port}, internal_port: {internal_port} }}\n")
-    };
-    let replicas: String = placings.iter().map(replica).collect();
+    let replicas: String = placings.iter().map(|placing| format!("  {}\n", placing.line())).collect();
     format!("cluster: drill\nreplicas:\n{replicas}data_dir: data\n{extra}\n")
 }

@@ -1,4 +1,4 @@
-//! Replicas that join the cluster, and that are taken out of it.
+//! Replicas that join the cluster, move to another address, and are taken out of it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,10 +21,78 @@ impl Cluster {
         let config = self.dir.join(format!("replica-{id}.yaml"));
         fs::write(&config, config_text(&[placing], "")).map_err(DrillError::io("write a config file"))?;
         let enter = self.replicas[0].enter.clone();
-        let joined = Some(config);
-        self.replicas.push(Replica { placing, enter, child: None, paused: false, joined, gone: false });
+        let own_config = Some(config);
+        self.replicas.push(Replica {
+            placing,
+            enter,
+            child: None,
+            paused: false,
+            own_config,
+            joins: true,
+            gone: false,
+        });
         self.spawn(id)?;
         Ok(id)
+    }
+
+    /// Gives a replica that does not run other ports, in a config file of its own whose other lines are as they were. From
+    /// now on it is started with `--join`; its data stay where they are.
+    ///
+    /// # Errors
+    /// When there are no free ports, or it runs.
+    pub fn move_to_other_ports(&mut self, id: u16) -> Result<(), DrillError> {
+        let now = self.other_ports(id)?;
+        self.write_own_config(id, now)?;
+        let replica = self.replica_mut(id);
+        (replica.placing, replica.joins) = (now, true);
+        Ok(())
+    }
+
+    /// As [`Cluster::move_to_other_ports`], but in the config file of all, which each reads at its next start; no `--join`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn move_in_every_file(&mut self, id: u16) -> Result<(), DrillError> {
+        let now = self.other_ports(id)?;
+        let line = self.replica(id).placing.line();
+        let text = fs::read_to_string(self.config()).map_err(DrillError::io("read a config file"))?;
+        fs::write(self.config(), text.replace(&line, &now.line())).map_err(DrillError::io("write a config file"))?;
+        self.replica_mut(id).placing = now;
+        Ok(())
+    }
+
+    /// From its next start on a replica has a config file of its own, in which `wrong` stands for the placing of another
+    /// one with that id; or again the file of all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn misguide(&mut self, id: u16, wrong: Option<Placing>) -> Result<(), DrillError> {
+        match wrong {
+            Some(wrong) => self.write_own_config(id, wrong),
+            None => {
+                self.replica_mut(id).own_config = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn other_ports(&self, id: u16) -> Result<Placing, DrillError> {
+        if self.replica(id).child.is_some() {
+            return Err(DrillError::WrongState { id, state: "running" });
+        }
+        let ports = free_ports(2)?;
+        Ok(Placing { port: ports[0], internal_port: ports[1], ..self.replica(id).placing })
+    }
+
+    /// A config file for a replica: its present one, with another line.
+    fn write_own_config(&mut self, id: u16, line: Placing) -> Result<(), DrillError> {
+        let read_from = self.replica(id).own_config.clone().unwrap_or_else(|| self.config());
+        let text = fs::read_to_string(read_from).map_err(DrillError::io("read a config file"))?;
+        let text = text.replace(&self.replica(line.id).placing.line(), &line.line());
+        let config = self.dir.join(format!("replica-{id}.yaml"));
+        fs::write(&config, text).map_err(DrillError::io("write a config file"))?;
+        self.replica_mut(id).own_config = Some(config);
+        Ok(())
     }
 
     /// `plainsong WORD -i ID` with `word` `leave` or `remove`, asked of a running member.
@@ -46,11 +114,13 @@ impl Cluster {
 
     /// The config file of a replica, and whom it asks to be let in.
     pub(super) fn start_arguments(&self, id: u16) -> Vec<OsString> {
-        let Some(config) = &self.replica(id).joined else {
-            return vec!["--config".into(), self.config().into()];
-        };
-        let contact = self.running().into_iter().find(|member| *member != id).unwrap_or(1);
-        let contact = self.internal_address(contact).to_string();
-        vec!["--config".into(), config.into(), "--join".into(), contact.into()]
+        let Replica { own_config, joins, .. } = self.replica(id);
+        let mut words: Vec<OsString> =
+            vec!["--config".into(), own_config.clone().unwrap_or_else(|| self.config()).into()];
+        if *joins {
+            let contact = self.running().into_iter().find(|member| *member != id).unwrap_or(1);
+            words.extend(["--join".into(), self.internal_address(contact).to_string().into()]);
+        }
+        words
     }
 }
