@@ -207,7 +207,9 @@ impl Node {
     }
 
     pub(super) fn heard_news(&mut self, from: Member, news: News) {
-        self.newest_heard = self.newest_heard.max(news.installed);
+        if !self.promises.contains(&news.installed) {
+            self.newest_foreign = self.newest_foreign.max(news.installed);
+        }
         if let Some(peer) = self.peers.get_mut(&from.id) {
             peer.news = Some(news);
         }

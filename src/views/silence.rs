@@ -90,9 +90,9 @@ impl Node {
         next + (rank + founders - next % founders) % founders
     }
 
-    /// Whether somebody has installed a view that this replica is not in: it would have promised it.
+    /// Whether somebody has installed a newer view that this replica is not in: it would have promised it.
     pub(super) fn is_outdone(&self) -> bool {
-        self.drops_silent && self.newest_heard > self.views.promised.id
+        self.drops_silent && self.newest_foreign > self.views.installed.id
     }
 
     /// Takes the installed view that it learns from for its own.

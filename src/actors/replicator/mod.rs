@@ -16,6 +16,7 @@ pub mod expiry;
 pub mod hub;
 pub mod keeper;
 pub mod presence;
+mod pulses;
 pub mod requests;
 mod sessions;
 mod silence;
@@ -54,6 +55,7 @@ use expiry::Expiry;
 use hub::Hub;
 use keeper::{Keep, Keeper};
 use presence::Online;
+use pulses::Pulses;
 use requests::Requests;
 use storing::Storing;
 use view::View;
@@ -139,8 +141,7 @@ pub struct Replicator {
     outlets: Option<Outlets>,
     /// Lines of this turn for each peer, in order.
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
-    /// Lines of this turn for each pulse link.
-    pulses: Vec<(ReplicaId, Vec<PeerLine>)>,
+    pulses: Pulses,
     marks: BTreeMap<AccountId, Vec<IdRange>>,
     /// What they are printed in, at most.
     marks_bytes: usize,
@@ -208,7 +209,7 @@ impl Replicator {
             clocks: Clocks::new(Instant::now()),
             outlets: None,
             to_peers: BTreeMap::new(),
-            pulses: Vec::new(),
+            pulses: Pulses::default(),
             marks: BTreeMap::new(),
             marks_bytes: 0,
             marks_wait: Vec::new(),
@@ -404,11 +405,7 @@ impl Replicator {
         // A client waits for what goes out beside the news of a commit, and each write to a socket takes its time.
         let (commits, others): (Vec<_>, Vec<_>) = lines.into_iter().partition(|(_, lines)| only_commits(lines));
         self.send(others);
-        if let Some(outlets) = &self.outlets
-            && !self.pulses.is_empty()
-        {
-            outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
-        }
+        self.send_pulses();
         self.tell_whom_to_watch();
         self.flush_at = self.hub.flush(Instant::now());
         self.send(commits);
@@ -524,14 +521,7 @@ impl Handler<FromHeartbeat> for Replicator {
 
     fn handle(&mut self, message: FromHeartbeat, ctx: &mut Self::Context) {
         match message {
-            FromHeartbeat::PulseDue => {
-                self.watch_disk();
-                self.give_signs_of_life();
-                self.step(Input::PulseDue);
-                if let Some(outlets) = &self.outlets {
-                    outlets.heartbeat.do_send(ToHeartbeat::Ticked);
-                }
-            }
+            FromHeartbeat::PulseDue => self.pulse_due(),
             FromHeartbeat::Lines(from, lines) => self.heard_from(from, lines),
             FromHeartbeat::Living(living) => self.view.living(living),
             FromHeartbeat::Dead(member, run) => self.step(Input::Dead(member, run)),
