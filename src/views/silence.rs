@@ -117,6 +117,15 @@ impl Node {
         self.drops_silent && entries.iter().any(contradicts)
     }
 
+    /// Whether this log goes on where that of the proposer ends, whose view it has accepted, and this replica could propose as
+    /// well as that one: both come from one view.
+    pub(super) fn holds_more(&self, end: Index) -> bool {
+        let Views { promised, installed } = &self.views;
+        let is_proposed = matches!(self.part, Part::Follower { leader: None }) && self.following == promised.id;
+        let is_theirs = promised.base == installed.id && end < self.log.last();
+        self.drops_silent && is_proposed && is_theirs && self.members_to_propose().is_some()
+    }
+
     /// Drops what contradicts the log of the one who is followed. Without silence that was never held by all; with it, it
     /// may have been acknowledged. Returns whether this run goes on.
     pub(super) fn yield_from(&mut self, from: Index) -> bool {
