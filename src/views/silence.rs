@@ -33,10 +33,10 @@
 //!   1 and 2 in view 10. The links are back; 2 has said that it promised view 10, and not yet that this is installed. 2. The
 //!   leader of view 9 takes that for a promise that came to nothing, and proposes view 14. 3. 4 is told of view 10, and gives
 //!   up what view 9 acknowledged. 4. Were view 14 to serve, 1 and 2 would yield to it: both sides would give something up.
-//! - *Whoever holds more stands itself,* in place of accepting a proposer that comes from the same view with less of its log.
-//!   1. An entry of 1 is on its way when 1 and 2 are cut off from 3, 4 and 5; it has reached 5. 2. 3 proposes a view, and
-//!   leads; 5 drops the entry, and keeps it aside, as above. 3. It was acknowledged by nobody, or by 1, whose log has it, or it
-//!   was sent again: whoever sends again what 5 has kept doubles it. Each that stands so has a longer log than the last.
+//! - *Whoever holds more stands itself,* and does not accept a proposer that comes from the same view with less of its log. 1. An
+//!   entry of 1 is on its way when 1 and 2 are cut off from 3, 4 and 5; it has reached 5. 2. 3 proposes a view, and leads; 5 drops
+//!   the entry, and keeps it aside, as above. 3. It was acknowledged by nobody, or by 1, whose log has it, or it was sent again:
+//!   whoever sends again what 5 has kept doubles it. (Each that stands so has a longer log than the last.)
 //! - *Reads wait* until the log up to the commit index is known to be the leader's. 1. 1 has applied 30 entries, of which
 //!   the newer view lacks ten, and is told of that view. 2. A client of 1 reads; the new leader says "current at 25". 3. 1
 //!   is beyond 25, and would answer from what is about to be given up.

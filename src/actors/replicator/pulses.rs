@@ -5,7 +5,7 @@
 //!   1. A process starts. Heartbeat, on its own thread, ticks before this actor is told where its outlets are.
 //!   2. The tick finds nowhere to send an answer. Were it forgotten, Heartbeat would wait for ever: this replica hears all
 //!      others, and gives no sign of life. Where silence counts, they go on without it; and one that is cut off with it alone
-//!      hears nobody, so that their side does not serve. (Two of 120 starts on two busy cores, in a drill.)
+//!      hears nobody, so that their side does not serve. (One of 120 starts on two busy cores.)
 
 use super::Replicator;
 use crate::actors::internal::ToHeartbeat;
