@@ -3,7 +3,8 @@
 //!
 //! Everybody gives every other a sign of life at each heartbeat. A watched run that gave none for the whole time is *silent*.
 //! A replica that had none of anybody for half of it is *isolated*: it is so before anybody can take it for dead, because
-//! clocks run alike, and what is on its way takes less than the other half.
+//! clocks run alike, and what is on its way takes less than the other half. Only runs of its views count: where two were cut
+//! off together and one starts anew, the other hears nobody from then on, and does not go on alone either.
 //!
 //! A process that stood still (SIGSTOP, a starved machine) was isolated, whatever waits in its sockets by now. (To a machine
 //! that was suspended no time has passed, and nobody seems silent.)

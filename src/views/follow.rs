@@ -38,6 +38,10 @@ impl Node {
             self.say(from.id, Frame::AppendReject { term, prev: prev.0, hint, hint_term });
             return;
         }
+        if entries.is_empty() && self.holds_more(prev.0) {
+            self.propose(None);
+            return;
+        }
         let end = entries.last().map_or(prev.0, |e| e.index);
         if !self.take_over(entries) {
             return;

@@ -69,8 +69,10 @@ pub struct Node {
     /// See `silence`.
     pub(super) drops_silent: bool,
     pub(super) silent: BTreeSet<(Member, Run)>,
-    /// The newest view that anybody said, in this run, to have installed.
-    pub(super) newest_heard: ViewId,
+    /// The views newer than the installed one that this replica has promised.
+    pub(super) promises: BTreeSet<ViewId>,
+    /// The newest view that anybody said, in this run, to have installed, and that this replica never promised.
+    pub(super) newest_foreign: ViewId,
     pub(super) has_ended: bool,
     pub(super) peers: BTreeMap<ReplicaId, Peer>,
     pub(super) runs: BTreeMap<Member, Run>,
@@ -107,6 +109,8 @@ impl Node {
             run: settings.run,
             following: views.promised.id,
             known: views.installed.clone(),
+            promises: BTreeSet::from([views.promised.id]),
+            newest_foreign: ViewId::NONE,
             views,
             warm: false,
             part: Part::Follower { leader: None },
@@ -118,7 +122,6 @@ impl Node {
             dead: BTreeMap::new(),
             drops_silent: false,
             silent: BTreeSet::new(),
-            newest_heard: ViewId::NONE,
             has_ended: false,
             peers: BTreeMap::new(),
             runs: recovered.peer_runs.iter().copied().collect(),
@@ -334,6 +337,8 @@ impl Node {
         assert!(next.promised.id >= now.promised.id, "the promise {} falls to {}", now.promised.id, next.promised.id);
         assert!(next.installed.id >= now.installed.id, "view {} falls to {}", now.installed.id, next.installed.id);
         assert!(next.installed.id <= next.promised.id, "{} is installed before it is promised", next.installed.id);
+        self.promises.insert(next.promised.id);
+        self.promises.retain(|id| *id > next.installed.id);
         self.batch.views = Some(Box::new(views.clone()));
         self.views = views;
     }

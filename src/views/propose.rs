@@ -112,7 +112,7 @@ impl Node {
     // --- of whom ---------------------------------------------------------------------------------------------
 
     /// Proposes a view, if this replica may.
-    fn propose(&mut self, newcomer: Option<(Member, Run)>) {
+    pub(super) fn propose(&mut self, newcomer: Option<(Member, Run)>) {
         if self.is_outdone() {
             return;
         }
@@ -136,7 +136,7 @@ impl Node {
 
     /// Everyone but the dead, if this replica is warm; if it is cold, everyone, in the runs of today. `None` if it may
     /// not propose.
-    fn members_to_propose(&self) -> Option<Vec<(Member, Run)>> {
+    pub(super) fn members_to_propose(&self) -> Option<Vec<(Member, Run)>> {
         let Views { promised, installed } = &self.views;
         if !self.is_sealed() || !installed.has(self.me) {
             return None;
@@ -207,7 +207,9 @@ impl Node {
     }
 
     pub(super) fn heard_news(&mut self, from: Member, news: News) {
-        self.newest_heard = self.newest_heard.max(news.installed);
+        if !self.promises.contains(&news.installed) {
+            self.newest_foreign = self.newest_foreign.max(news.installed);
+        }
         if let Some(peer) = self.peers.get_mut(&from.id) {
             peer.news = Some(news);
         }
@@ -243,7 +245,7 @@ impl Node {
                 || lead.accepted.contains(member) && lead.of(*member, *run).is_some_and(|p| p.matched == last)
         };
         let is_ready = lead.installing.is_none() && !self.views_pending() && self.tickets.durable().index() == last;
-        if is_ready && self.views.promised.members.iter().all(holds) {
+        if is_ready && !self.is_outdone() && self.views.promised.members.iter().all(holds) {
             let promised = self.views.promised.clone();
             self.set_views(Views { installed: promised.clone(), promised });
             let ticket = self.close_batch();

@@ -29,6 +29,14 @@
 //!   view; 1 proposes a view of both, with a higher number. 3. The newer side is the older one now.
 //! - *Who hears of one does not propose,* and who yields says so before its run ends. 1. 1 is told, and starts anew; nobody has
 //!   told 2. 2. 2 finds that the run it served with is over, and goes on alone, with a higher number: likewise.
+//! - *Nor does it install,* and a still newer view that it has promised itself changes nothing. 1. 3, 4 and 5 serve in view 9,
+//!   1 and 2 in view 10. The links are back; 2 has said that it promised view 10, and not yet that this is installed. 2. The
+//!   leader of view 9 takes that for a promise that came to nothing, and proposes view 14. 3. 4 is told of view 10, and gives
+//!   up what view 9 acknowledged. 4. Were view 14 to serve, 1 and 2 would yield to it: both sides would give something up.
+//! - *Whoever holds more stands itself,* and does not accept a proposer that comes from the same view with less of its log. 1. An
+//!   entry of 1 is on its way when 1 and 2 are cut off from 3, 4 and 5; it has reached 5. 2. 3 proposes a view, and leads; 5 drops
+//!   the entry, and keeps it aside, as above. 3. It was acknowledged by nobody, or by 1, whose log has it, or it was sent again:
+//!   whoever sends again what 5 has kept doubles it. (Each that stands so has a longer log than the last.)
 //! - *Reads wait* until the log up to the commit index is known to be the leader's. 1. 1 has applied 30 entries, of which
 //!   the newer view lacks ten, and is told of that view. 2. A client of 1 reads; the new leader says "current at 25". 3. 1
 //!   is beyond 25, and would answer from what is about to be given up.
@@ -36,7 +44,12 @@
 //! # What is left out
 //!
 //! - A replica that loses its disk while two sides serve may number a later view as one of its former life did.
-//! - An entry may be kept aside that its side goes on with: what is kept aside is what *this* log was made to drop.
+//! - What is kept aside is what *this* log was made to drop. Somebody who crashed and comes back may hold what was never
+//!   acknowledged, or was sent again to the others.
+//! - Both sides may give something up if a link breaks while they meet. 1. 1 and 2 serve, and so do 3, 4 and 5, in a newer
+//!   view. 2. 2 is told, says so to 1, gives up what it holds, and starts anew. Its words are lost with the link. 3. 1 finds
+//!   that the run of 2 is over, and goes on alone, with a number higher still. The others yield. (2 could not wait until 1 has
+//!   heard it: 1 may be cut off from 2 for ever.)
 
 use std::collections::BTreeSet;
 
@@ -90,9 +103,9 @@ impl Node {
         next + (rank + founders - next % founders) % founders
     }
 
-    /// Whether somebody has installed a view that this replica is not in: it would have promised it.
+    /// Whether somebody has installed a newer view that this replica is not in.
     pub(super) fn is_outdone(&self) -> bool {
-        self.drops_silent && self.newest_heard > self.views.promised.id
+        self.drops_silent && self.newest_foreign > self.views.installed.id
     }
 
     /// Takes the installed view that it learns from for its own.
@@ -115,6 +128,15 @@ impl Node {
         let contradicts =
             |entry: &Entry| entry.index <= self.commit && self.log.term_at(entry.index) != Some(entry.term);
         self.drops_silent && entries.iter().any(contradicts)
+    }
+
+    /// Whether this log goes on where that of the proposer ends, whose view it has accepted, and this replica could propose as
+    /// well as that one: both come from one view.
+    pub(super) fn holds_more(&self, end: Index) -> bool {
+        let Views { promised, installed } = &self.views;
+        let is_proposed = matches!(self.part, Part::Follower { leader: None }) && self.following == promised.id;
+        let is_theirs = promised.base == installed.id && end < self.log.last();
+        self.drops_silent && is_proposed && is_theirs && self.members_to_propose().is_some()
     }
 
     /// Drops what contradicts the log of the one who is followed. Without silence that was never held by all; with it, it

@@ -102,7 +102,7 @@ fn a_member_that_hangs_blocks_all_writes_and_nothing_is_lost_or_doubled_when_it_
 #[test]
 fn where_silence_counts_one_that_hangs_is_gone_on_without_and_comes_back_with_everything() {
     let _turn = together();
-    let extra = "replication: primary-backup\ndrop_silent_after_ms: 8000".to_owned();
+    let extra = "replication: primary-backup\ndrop_silent_after_ms: 3000".to_owned();
     let mut cluster = start(&ClusterOptions { replicas: 3, extra });
     Person::new(&cluster, 1, "reader").expect("1|w", "ok|create|w");
     let (mut sent, mut writer) = (Vec::new(), writer(&cluster, "w", "reader", &[2, 1, 3]));

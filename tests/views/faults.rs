@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    fn deliver_any(&mut self) {
+    pub fn deliver_any(&mut self) {
         let size = self.size();
         let full: Vec<_> = (0..size * size).filter(|at| !self.inbox[at / size][at % size].is_empty()).collect();
         if let Some(at) = self.rng.choice(full) {
@@ -82,7 +82,7 @@ impl World {
     }
 
     /// A replica is told of a death that did happen: of a late one most often.
-    fn evidence(&mut self, at: usize) {
+    pub fn evidence(&mut self, at: usize) {
         let recent = self.dead.len().saturating_sub(3);
         let from = if self.rng.bool() { recent } else { 0 };
         if let Some((member, run)) = self.rng.choice(self.dead[from..].to_vec()) {

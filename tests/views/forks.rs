@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use plainsong::consensus::{Body, Entry, Frame, Index, Input, Member, ReplicaId, Role, Run, ViewId};
+use plainsong::consensus::{Body, Entry, Frame, Index, Input, Member, ReplicaId, Role, Run, ViewFrame, ViewId};
 use plainsong::views::Node;
 
 use super::disk::Disk;
@@ -296,4 +296,84 @@ pub fn isolated_ones_stop() {
 #[test]
 fn who_hears_nobody_goes_on_alone_in_no_case() {
     isolated_ones_stop();
+}
+
+/// A leader outbids a promise that is heard of before its view is known to serve; then it hears that it does.
+///   1. 1 and 2 serve in a newer view than 3, 4 and 5. The links are back; what the leader of 3, 4 and 5 hears first is what 2
+///      said before it was told that their view is installed.
+///   2. Somebody of that leader's side has yielded already: were it to go on, the other side would yield as well.
+pub fn outbid_too_late() {
+    let (mut world, [_, newer]) = two_sides(true);
+    let few: Vec<usize> = (0..CUT_OFF).collect();
+    let many: Vec<usize> = (CUT_OFF..5).collect();
+    let (outdone, view) =
+        (leader_of(&world, &many).expect("it serves").0, leader_of(&world, &few).expect("it serves").1);
+    let follower = few.into_iter().find(|at| !world.leads(*at)).expect("two of them");
+    world.heal();
+    world.dial(outdone, follower);
+    go_on(&mut world, &[follower]);
+    let mut said = std::mem::take(&mut world.inbox[outdone][follower]);
+    let at = said.iter().position(|item| matches!(item, Item::Frame(Frame::View(ViewFrame::News { .. }))));
+    let at = at.expect("a link begins with news");
+    let early = ViewFrame::News { installed: ViewId::NONE, promised: view, warm: true };
+    said.insert(at, Item::Frame(Frame::View(early)));
+    let late = said.split_off(at + 1);
+    world.inbox[outdone][follower] = said;
+    world.hear_all(outdone, follower);
+    world.tell(outdone, Input::QuorumCheckDue);
+    world.turn(outdone);
+    let promised = |world: &World| world.hosts[outdone].process.as_ref().map(|p| p.node.views().promised.id);
+    assert!(promised(&world) > Some(view), "it outbids what it takes for a promise that came to nothing");
+    world.inbox[outdone][follower] = late;
+    world.hear_all(outdone, follower);
+    (0..3).for_each(|_| go_on(&mut world, &many));
+    assert!(!world.leads(outdone), "it goes on beside a view that serves");
+    world.calm();
+    world.forks.judge(world.hosts.iter().map(|host| &host.disk));
+    let disk = &world.hosts[0].disk;
+    let log: Vec<u64> = disk.load(Index(1), disk.last(), usize::MAX).iter().filter_map(payload).collect();
+    assert!(newer.iter().all(|one| log.contains(one)), "what the newer view acknowledged stays");
+}
+
+#[test]
+fn who_has_outbid_a_view_and_hears_that_it_serves_does_not_go_on() {
+    outbid_too_late();
+}
+
+/// What was on its way when the links broke has reached one of a side, and not the one that stands first there.
+pub fn who_holds_more_stands() {
+    let mut world = World::with_silence(5, 7, false, true);
+    world.calm();
+    let leader = leader_of(&world, &[0, 1, 2, 3, 4]).expect("all serve").0;
+    assert!(leader < CUT_OFF, "the lowest id stands first");
+    let (few, many): (Vec<usize>, Vec<usize>) = (0..5).partition(|at| *at < CUT_OFF);
+    let holder = many[1];
+    world.propose(leader);
+    world.turn(leader);
+    let on_its_way = world.payloads;
+    world.hear_all(holder, leader);
+    world.settle_own(holder);
+    let lacks_it = |at: &&usize| **at != holder;
+    many.iter().filter(lacks_it).for_each(|at| world.inbox[*at][leader].clear());
+    world.sides = (0..5).map(|at| at < CUT_OFF).collect();
+    for (one, other) in few.iter().flat_map(|one| many.iter().map(move |other| (*one, *other))) {
+        world.cut(one, other);
+    }
+    serve_apart(&mut world, &many, 1);
+    serve_apart(&mut world, &few, 1);
+    world.calm();
+    world.forks.judge(world.hosts.iter().map(|host| &host.disk));
+    let holds_it = |entry: &Entry| payload(entry) == Some(on_its_way);
+    for host in &world.hosts {
+        assert!(
+            host.disk.load(Index(1), host.disk.last(), usize::MAX).iter().any(holds_it),
+            "both sides go on with it"
+        );
+        assert!(!host.disk.orphans.iter().any(|(_, entry)| holds_it(entry)), "nobody gives it up");
+    }
+}
+
+#[test]
+fn who_holds_more_than_the_proposer_stands_itself() {
+    who_holds_more_stands();
 }

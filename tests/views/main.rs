@@ -12,6 +12,7 @@
 //! VIEWS_SEEDS=100000 cargo test --release --test views walks          more
 //! VIEWS_SEED=4711 cargo test --test views one -- --nocapture          one, with everything that happens
 //! FORKS_SEEDS=100000 cargo test --release --test views lose_nothing   walks in which silence counts: `forks.rs`
+//! MEET_SEEDS=100000 cargo test --release --test views two_sides_meet  two sides serve, and meet once: `meet.rs`
 //! ```
 
 #[path = "../core_sim/disk.rs"]
@@ -19,6 +20,7 @@
 mod disk;
 mod faults;
 mod forks;
+mod meet;
 mod oracle;
 mod orders;
 mod world;
@@ -82,6 +84,8 @@ fn first_broken() {
                 forks::isolated_ones_stop();
                 forks::the_older_view_yields();
                 forks::no_read_from_what_goes();
+                forks::outbid_too_late();
+                forks::who_holds_more_stands();
             }
             _ if seed.is_multiple_of(FORKS_EVERY) => drop(forks::walk(*seed, false)),
             _ => drop(walk(*seed, false)),

@@ -123,6 +123,8 @@ pub struct World {
     pub drops_silent: bool,
     /// The side of each replica, while links are cut.
     pub sides: Vec<bool>,
+    /// What was said over a link that ends arrives, all of it.
+    pub links_end_in_order: bool,
 }
 
 pub fn member(host: usize, incarnation: u64) -> Member {
@@ -162,6 +164,7 @@ impl World {
             slow: (0, 1),
             drops_silent,
             sides: vec![false; size],
+            links_end_in_order: false,
         };
         world.faults = [10, 20, 40, 60, 100][world.rng.usize(0..5)];
         (0..size).for_each(|at| world.start(at));
@@ -250,7 +253,7 @@ impl World {
                 // What is of this connection is lost from some point on; an earlier one's end, and this one's begin,
                 // are not.
                 let first = queue.iter().rposition(|item| !matches!(item, Item::Frame(_))).map_or(0, |at| at + 1);
-                let kept = self.rng.usize(first..=queue.len());
+                let kept = if self.links_end_in_order { queue.len() } else { self.rng.usize(first..=queue.len()) };
                 queue.truncate(kept);
                 queue.push_back(Item::Down);
             }

@@ -6,7 +6,7 @@ use crate::actors::courier::CourierJob;
 use crate::actors::internal::{Ending, ToElection, ToHeartbeat};
 use crate::actors::messages::{Done, Entered, News};
 use crate::actors::store::{LogJob, Own, StateJob, StateNews};
-use crate::consensus::{Duty, Entry, Frame, Index, Input, Mark, ReplicaId, Standing};
+use crate::consensus::{Duty, Entry, Index, Input, Mark, Standing};
 use crate::machine::audit::Verdict;
 use crate::wire::PeerLine;
 use chat::{Answer, MessageId};
@@ -101,16 +101,6 @@ impl Replicator {
         if let Some(outlets) = &self.outlets {
             outlets.election.do_send(news);
         }
-    }
-
-    /// A pulse carries the news of who is up; an answer reports how far this replica is.
-    fn pulse(&mut self, to: ReplicaId, frame: Frame) {
-        let applied = self.node.applied();
-        let news = match frame {
-            Frame::Beat { .. } => self.view.spread(applied),
-            _ => vec![self.view.report(applied)],
-        };
-        self.pulses.push((to, vec![PeerLine::Frame(frame), PeerLine::News(news)]));
     }
 
     fn stands(&mut self, standing: Standing) {

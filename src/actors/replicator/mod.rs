@@ -56,6 +56,7 @@ use expiry::Expiry;
 use hub::Hub;
 use keeper::{Keep, Keeper};
 use presence::Online;
+use pulses::Pulses;
 use requests::Requests;
 use storing::Storing;
 use view::View;
@@ -137,10 +138,7 @@ pub struct Replicator {
     outlets: Option<Outlets>,
     /// Lines of this turn for each peer, in order.
     to_peers: BTreeMap<ReplicaId, Vec<PeerLine>>,
-    /// Lines of this turn for each pulse link.
-    pulses: Vec<(ReplicaId, Vec<PeerLine>)>,
-    /// A tick of Heartbeat was handled, and it does not know it yet.
-    ticked: bool,
+    pulses: Pulses,
     marks: BTreeMap<AccountId, Vec<IdRange>>,
     /// What they are printed in, at most.
     marks_bytes: usize,
@@ -209,8 +207,7 @@ impl Replicator {
             clocks: Clocks::new(Instant::now()),
             outlets: None,
             to_peers: BTreeMap::new(),
-            pulses: Vec::new(),
-            ticked: false,
+            pulses: Pulses::default(),
             marks: BTreeMap::new(),
             marks_bytes: 0,
             marks_wait: Vec::new(),
@@ -500,12 +497,7 @@ impl Handler<FromHeartbeat> for Replicator {
 
     fn handle(&mut self, message: FromHeartbeat, ctx: &mut Self::Context) {
         match message {
-            FromHeartbeat::PulseDue => {
-                self.watch_disk();
-                self.give_signs_of_life();
-                self.step(Input::PulseDue);
-                self.ticked = true;
-            }
+            FromHeartbeat::PulseDue => self.pulse_due(),
             FromHeartbeat::Lines(from, lines) => self.heard_from(from, lines),
             FromHeartbeat::Living(living) => self.view.living(living),
             FromHeartbeat::Dead(member, run) => self.step(Input::Dead(member, run)),

@@ -1,22 +1,57 @@
-//! What Heartbeat and Election are told at the end of a turn. They share a thread, which sleeps most of the time: what is
-//! said together wakes it once.
+//! Rounds of pulses, as far as the Replicator has to do with them: what a round says, and the answer that Heartbeat waits for
+//! before it asks for the next one. And what else Heartbeat and Election are told at the end of a turn: they share a thread,
+//! which sleeps most of the time, and what is said together wakes it once.
+//!
+//! Every tick is answered, with the turn that it asks for, behind the pulses of its round. Not where it is handled:
+//!   1. A process starts. Heartbeat, on its own thread, ticks before this actor is told where its outlets are.
+//!   2. The tick finds nowhere to send an answer. Were it forgotten, Heartbeat would wait for ever: this replica hears all
+//!      others, and gives no sign of life. Where silence counts, they go on without it; and one that is cut off with it alone
+//!      hears nobody, so that their side does not serve. (One of 120 starts on two busy cores.)
 
 use std::time::{Duration, Instant};
 
 use super::Replicator;
 use crate::actors::internal::{ToElection, ToHeartbeat};
+use crate::consensus::{Frame, Input, ReplicaId};
+use crate::wire::PeerLine;
 
 /// Election is told at most once in this time that a leader was heard of.
 const HEARD_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Pulses of this turn, and whether a tick waits for its answer.
+#[derive(Default)]
+pub(super) struct Pulses {
+    pub(super) lines: Vec<(ReplicaId, Vec<PeerLine>)>,
+    tick_waits: bool,
+}
+
 impl Replicator {
+    /// It is time for a round.
+    pub(super) fn pulse_due(&mut self) {
+        self.pulses.tick_waits = true;
+        self.watch_disk();
+        self.give_signs_of_life();
+        self.step(Input::PulseDue);
+    }
+
+    /// A pulse carries the news of who is up; an answer reports how far this replica is.
+    pub(super) fn pulse(&mut self, to: ReplicaId, frame: Frame) {
+        let applied = self.node.applied();
+        let news = match frame {
+            Frame::Beat { .. } => self.view.spread(applied),
+            _ => vec![self.view.report(applied)],
+        };
+        self.pulses.lines.push((to, vec![PeerLine::Frame(frame), PeerLine::News(news)]));
+    }
+
     pub(super) fn tell_the_pulse_thread(&mut self) {
         let Some(outlets) = &self.outlets else { return };
-        if std::mem::take(&mut self.ticked) {
-            outlets.heartbeat.do_send(ToHeartbeat::Ticked);
+        let Pulses { lines, tick_waits } = std::mem::take(&mut self.pulses);
+        if !lines.is_empty() {
+            outlets.heartbeat.do_send(ToHeartbeat::Pulses(lines));
         }
-        if !self.pulses.is_empty() {
-            outlets.heartbeat.do_send(ToHeartbeat::Pulses(std::mem::take(&mut self.pulses)));
+        if tick_waits {
+            outlets.heartbeat.do_send(ToHeartbeat::Ticked);
         }
         let watched = self.node.watched();
         if watched != self.watched {
@@ -28,6 +63,124 @@ impl Replicator {
         if std::mem::take(&mut self.heard_leader) && !recently {
             self.told_heard = Some(now);
             outlets.election.do_send(ToElection::Heard);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::sync::{Arc, Mutex, OnceLock, mpsc};
+    use std::time::Duration;
+
+    use actix::{Actor, Addr, Context, Handler};
+    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+    use tokio::sync::{oneshot, watch};
+    use tokio::time::timeout;
+
+    use super::super::keeper::Keep;
+    use super::super::{Connect, Outlets, ReplicatorSettings};
+    use super::*;
+    use crate::actors::directory::{Book, Doom};
+    use crate::actors::internal::{FromHeartbeat, Shared, ToElection};
+    use crate::actors::peer::Peers;
+    use crate::actors::store;
+    use crate::consensus::{ClusterId, Mode, Run, Settings};
+    use crate::mode::Core;
+    use crate::storage::{self, Opened};
+    use crate::wire::admin::Places;
+
+    /// Longer than a turn takes on a busy machine.
+    const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+    /// Tells the test of each tick that is answered.
+    struct Answers(UnboundedSender<()>);
+
+    impl Actor for Answers {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<ToHeartbeat> for Answers {
+        type Result = ();
+
+        fn handle(&mut self, message: ToHeartbeat, _: &mut Self::Context) {
+            if matches!(message, ToHeartbeat::Ticked) {
+                self.0.send(()).expect("the test listens");
+            }
+        }
+    }
+
+    impl Handler<ToElection> for Answers {
+        type Result = ();
+
+        fn handle(&mut self, _: ToElection, _: &mut Self::Context) {}
+    }
+
+    fn replicator(opened: &Opened) -> Addr<Replicator> {
+        let me = opened.recovered.me;
+        let run = Run { boot: opened.recovered.boot, nonce: 7 };
+        let settings = Settings {
+            run,
+            ids: vec![me.id],
+            addresses: Vec::new(),
+            book: 7,
+            joins: false,
+            fresh_cluster: ClusterId(9),
+        };
+        let node = Core::new(Mode::PrimaryBackup, &opened.recovered, settings).dropping_silent(true);
+        let shared = Shared {
+            introduction: Mutex::new(node.introduction()),
+            cluster: Arc::new(OnceLock::new()),
+            term: AtomicU64::new(0),
+            commit: AtomicU64::new(0),
+        };
+        let settings = ReplicatorSettings {
+            me,
+            boot: run.boot,
+            request_timeout: ANSWER_WAIT,
+            election_timeout_max: ANSWER_WAIT,
+            quota: chat::Quota::default(),
+            drops_silent: true,
+            keep: Keep { entries: None, time: None, archived: 0, margin: 0 },
+            given: Places { cluster: None, at: crate::consensus::Index(0), addresses: Vec::new() },
+            joins: false,
+            book: watch::Sender::new(Book::default()),
+            doom: Doom::default(),
+            shared: Arc::new(shared),
+        };
+        Replicator::new(settings, node).start()
+    }
+
+    fn connect(replicator: &Addr<Replicator>, opened: Opened) -> (Connect, UnboundedReceiver<()>) {
+        let (told, answers) = unbounded_channel();
+        let heart = Answers(told).start();
+        let Opened { log, state, recovered, .. } = opened;
+        let outlets = Outlets {
+            log: store::start_log(log, replicator.clone().recipient()).expect("a thread").jobs,
+            state: store::start_state(state, recovered.me, recovered.boot, replicator.clone().recipient())
+                .expect("a thread")
+                .access,
+            courier: mpsc::channel().0,
+            archivist: None,
+            peers: Peers::new(replicator.clone().recipient(), Arc::default()),
+            heartbeat: heart.clone().recipient(),
+            election: heart.recipient(),
+            ending: oneshot::channel().0,
+        };
+        (Connect(outlets), answers)
+    }
+
+    #[actix_rt::test]
+    async fn a_tick_that_comes_before_the_outlets_is_answered_as_every_other() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let opened = storage::open(dir.path(), ReplicaId(1), "plainsong").expect("it opens");
+        let replicator = replicator(&opened);
+        let (connect, mut answers) = connect(&replicator, opened);
+        replicator.do_send(FromHeartbeat::PulseDue);
+        replicator.do_send(connect);
+        for _ in 0..3 {
+            assert_eq!(timeout(ANSWER_WAIT, answers.recv()).await, Ok(Some(())), "or Heartbeat never ticks again");
+            replicator.do_send(FromHeartbeat::PulseDue);
         }
     }
 }

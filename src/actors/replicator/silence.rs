@@ -12,7 +12,7 @@ impl Replicator {
     pub(super) fn give_signs_of_life(&mut self) {
         if self.settings.drops_silent {
             let sign = PeerLine::Clock(stamps::wall_clock());
-            self.pulses.extend(self.view.linked().into_iter().map(|id| (id, vec![sign.clone()])));
+            self.pulses.lines.extend(self.view.linked().into_iter().map(|id| (id, vec![sign.clone()])));
         }
     }
 
