@@ -19,7 +19,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::{AccountId, IdRange, Key, MessageId, MessageIds, Name, PasswordHash, Text, number};
+use crate::{AccountId, IdRange, Key, MessageId, MessageIds, Name, PasswordHash, Text, number, split_field};
 
 /// The account a command speaks for, as it was when the command was proposed. Applying refuses a mismatch, so that
 /// nobody speaks for a successor of the same name.
@@ -136,19 +136,19 @@ impl fmt::Display for Command {
 impl Command {
     /// Reads one printed command.
     pub fn parse(line: &str) -> Result<Self, BadCommand> {
-        let (speaker, request) = line.split_once('|').ok_or(BadCommand::Speaker)?;
+        let (speaker, request) = split_field(line).ok_or(BadCommand::Speaker)?;
         if speaker.is_empty() {
             return Self::parse_speechless(request);
         }
         let speaker = Speaker::parse(speaker).ok_or(BadCommand::Speaker)?;
         let (key, request) = match request.strip_prefix('@') {
             Some(keyed) => {
-                let (key, request) = keyed.split_once('|').ok_or(BadCommand::Field)?;
+                let (key, request) = split_field(keyed).ok_or(BadCommand::Field)?;
                 (Some(Key::new(key).map_err(|_| BadCommand::Field)?), request)
             }
             None => (None, request),
         };
-        match (request.split_once('|'), key) {
+        match (split_field(request), key) {
             (Some(("5", args)), key) => Self::parse_send(speaker, key, args).ok_or(BadCommand::Field),
             (Some(("8", args)), key) => {
                 let ids = parse_ids(args).ok_or(BadCommand::Field)?;
@@ -166,9 +166,9 @@ impl Command {
 
     /// The commands that nobody speaks: `create`, marks, and the retention's.
     fn parse_speechless(request: &str) -> Result<Self, BadCommand> {
-        match request.split_once('|') {
+        match split_field(request) {
             Some(("1", args)) => {
-                let (name, hash) = args.split_once('|').map_or((args, None), |(name, hash)| (name, Some(hash)));
+                let (name, hash) = split_field(args).map_or((args, None), |(name, hash)| (name, Some(hash)));
                 let name = Name::from_log(name).map_err(|_| BadCommand::Field)?;
                 let password = hash.map(PasswordHash::new).transpose().map_err(|_| BadCommand::Field)?;
                 Ok(Command::Create { name, password })
@@ -180,12 +180,12 @@ impl Command {
     }
 
     fn parse_send(speaker: Speaker, key: Option<Key>, args: &str) -> Option<Self> {
-        let (to, text) = args.split_once('|')?;
+        let (to, text) = split_field(args)?;
         Some(Command::Send { speaker, key, to: Name::from_log(to).ok()?, text: Text::new(text).ok()? })
     }
 
     fn parse_ack(speaker: Speaker, key: Option<Key>, args: &str) -> Option<Self> {
-        let (id, ranges) = args.split_once('|')?;
+        let (id, ranges) = split_field(args)?;
         Some(Command::Ack { speaker, key, id: MessageId(number::parse(id)?), ranges: parse_ranges(ranges)? })
     }
 
@@ -237,12 +237,12 @@ impl Command {
 
 /// Whether a printed command delivers messages, or takes away what was delivered: these are stamped with the retention.
 pub(crate) fn counts_delivery(command_line: &str) -> bool {
-    let Some((speaker, mut request)) = command_line.split_once('|') else { return false };
+    let Some((speaker, mut request)) = split_field(command_line) else { return false };
     if speaker.is_empty() {
         return request.starts_with("mark|") || request == "expire";
     }
     if request.starts_with('@') {
-        request = request.split_once('|').map_or("", |(_, request)| request);
+        request = split_field(request).map_or("", |(_, request)| request);
     }
     request.starts_with("9|")
 }
@@ -250,11 +250,11 @@ pub(crate) fn counts_delivery(command_line: &str) -> bool {
 /// The recipient of a printed `send`, found without reading the rest: the leader asks who is online before it stamps
 /// an entry. `None` for every other command.
 pub fn recipient(command_line: &str) -> Option<&str> {
-    let (speaker, mut request) = command_line.split_once('|')?;
+    let (speaker, mut request) = split_field(command_line)?;
     if request.starts_with('@') {
-        (_, request) = request.split_once('|')?;
+        (_, request) = split_field(request)?;
     }
-    let (to, _text) = request.strip_prefix("5|")?.split_once('|')?;
+    let (to, _text) = split_field(request.strip_prefix("5|")?)?;
     if speaker.is_empty() { None } else { Some(to) }
 }
 

@@ -32,6 +32,7 @@
 mod code;
 mod command;
 mod control;
+mod field;
 mod key;
 mod line;
 mod map_storage;
@@ -58,6 +59,7 @@ pub mod request;
 
 pub use code::{ByeCode, Code, ErrCode, NoteCode, RetryCode};
 pub use command::{BadCommand, Command, Speaker, recipient};
+pub use field::split_field;
 pub use key::{BadKey, Key};
 pub use line::{Framer, Line, LineItem};
 pub use map_storage::MapStorage;

@@ -80,7 +80,7 @@ pub fn stamp(payload: &[u8], quota: Quota, is_online: impl Fn(&str) -> bool) -> 
 /// The same, behind what stands in the block already.
 pub fn stamp_into(block: &mut BytesMut, payload: &[u8], quota: Quota, is_online: impl Fn(&str) -> bool) {
     // Where it came from is not looked at: a payload that cannot be read has no effect, whatever its stamp.
-    let halves = std::str::from_utf8(payload).ok().and_then(|text| text.split_once('|'));
+    let halves = std::str::from_utf8(payload).ok().and_then(chat::split_field);
     let prefix = halves.and_then(|(prefix, command)| Some((prefix.strip_prefix(['+', '-'])?, command)));
     let Some((prefix, command)) = prefix else {
         block.extend_from_slice(payload);
@@ -106,7 +106,7 @@ pub fn decode(payload: &[u8]) -> Result<Proposal<'_>, BadPayload> {
         (None, Some(rest)) => (false, rest),
         (None, None) => return Err(BadPayload),
     };
-    let (origin, command) = rest.split_once('|').ok_or(BadPayload)?;
+    let (origin, command) = chat::split_field(rest).ok_or(BadPayload)?;
     let (origin, quota) = match origin.split_once(';') {
         Some((origin, quota)) => (origin, Quota::parse(quota).ok_or(BadPayload)?),
         None => (origin, Quota::NONE),
@@ -115,9 +115,15 @@ pub fn decode(payload: &[u8]) -> Result<Proposal<'_>, BadPayload> {
 }
 
 fn parse_origin(text: &str) -> Option<Origin> {
-    let (rest, n) = text.rsplit_once('.')?;
-    let (member, boot) = rest.rsplit_once('.')?;
+    let (rest, n) = rsplit_dot(text)?;
+    let (member, boot) = rsplit_dot(rest)?;
     Some(Origin { member: parse_member(member)?, boot: Boot(parse_decimal(boot)?), n: parse_decimal(n)? })
+}
+
+/// As `rsplit_once`, without its search: a number is a few bytes.
+fn rsplit_dot(text: &str) -> Option<(&str, &str)> {
+    let at = text.bytes().rposition(|byte| byte == b'.')?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 #[cfg(test)]

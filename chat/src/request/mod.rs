@@ -38,7 +38,7 @@ use std::num::NonZeroU32;
 use regex::Regex;
 
 use crate::control::Quoted;
-use crate::{HistoryPage, Key, MessageId, MessageIds, Name, Password, Refusal, Text};
+use crate::{HistoryPage, Key, MessageId, MessageIds, Name, Password, Refusal, Text, split_field};
 
 pub use crate::password::Typed;
 pub use ack::Ack;
@@ -210,7 +210,7 @@ pub fn parse(line: &str) -> Parsed<'_> {
     let Some(keyed) = line.strip_prefix('@') else {
         return Parsed { key: None, request: parse_request(line) };
     };
-    let Some((word, rest)) = keyed.split_once('|') else {
+    let Some((word, rest)) = split_field(keyed) else {
         return Parsed { key: None, request: Err(Refusal::bad_request("a key stands before a request: @key|op")) };
     };
     match Key::new(word) {
@@ -220,7 +220,7 @@ pub fn parse(line: &str) -> Parsed<'_> {
 }
 
 fn parse_request(line: &str) -> Result<Request<'_>, Refusal> {
-    let (word, args) = line.split_once('|').unwrap_or((line, ""));
+    let (word, args) = split_field(line).unwrap_or((line, ""));
     let op = OPS
         .into_iter()
         .find(|op| op.number == word || op.name.eq_ignore_ascii_case(word))
@@ -315,7 +315,7 @@ fn last(field: &str) -> Option<&str> {
 
 /// `name[|password]`.
 fn name_and_password<'a>(op: &Op, args: &'a str) -> Result<(&'a str, Option<Typed<'a>>), Refusal> {
-    let (name, password) = args.split_once('|').unwrap_or((args, ""));
+    let (name, password) = split_field(args).unwrap_or((args, ""));
     let password = last(password).map(Typed);
     if name.is_empty() && password.is_none() {
         return Err(Refusal::bad_request(format!("the name is missing: {}|name[|password]", op.number)));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Checked, Op, Request, last};
-use crate::{Name, Refusal, Text};
+use crate::{Name, Refusal, Text, split_field};
 
 /// `5|name|text`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) const OP: Op = Op {
 
 impl<'a> Send<'a> {
     fn parse(args: &'a str) -> Result<Self, Refusal> {
-        args.split_once('|')
+        split_field(args)
             .and_then(|(to, text)| Some(Self { to, text: last(text)? }))
             .ok_or_else(|| Refusal::bad_request("name or text is missing: 5|name|text"))
     }
