@@ -92,6 +92,7 @@ impl World {
         let leader = self.leader().unwrap_or(host);
         let duration = self.rng.u64(10 * MS..1_500 * MS);
         let until = self.now + duration;
+        let stretched = self.now + duration * self.style.stretched();
         match fault {
             Fault::Crash => self.restart(host, 800 * MS),
             Fault::CrashLeader => self.restart(leader, 800 * MS),
@@ -117,12 +118,12 @@ impl World {
                 }
             }
             Fault::CutHalves | Fault::CutOne | Fault::CutLeader | Fault::CutRing | Fault::CutOneWay => {
-                self.partition(fault, if fault == Fault::CutLeader { leader } else { host }, until);
+                self.partition(fault, if fault == Fault::CutLeader { leader } else { host }, stretched);
             }
             // One that comes back with an empty disk: does it learn in time that it votes again?
             Fault::CutLearner => {
                 if let Some(learner) = self.learner() {
-                    self.partition(fault, learner, until);
+                    self.partition(fault, learner, stretched);
                 }
             }
             Fault::BreakLink => self.break_links(host),
@@ -144,8 +145,8 @@ impl World {
                 self.hosts[leader].hung_disk_until = self.now + hangs;
             }
             Fault::FullDisk => self.hosts[host].full_disk_until = until,
-            Fault::Pause => self.pause(host, until),
-            Fault::PauseLeader => self.pause(leader, until),
+            Fault::Pause => self.pause(host, stretched),
+            Fault::PauseLeader => self.pause(leader, stretched),
             Fault::Wipe => {
                 let who = if self.is_somebody_unaware() || self.rng.bool() { leader } else { host };
                 self.wipe(who);

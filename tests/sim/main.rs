@@ -6,7 +6,7 @@ mod sim;
 
 use sim::hunt::{keep_panics, replay_command, seeds_that_failed, try_seed};
 use sim::run::{Summary, run, run_styled};
-use sim::style::{Style, VIEWS_FROM};
+use sim::style::{SILENCE_FROM, Style, VIEWS_FROM};
 use sim::survives;
 use sim::trace::Trace;
 use sim::world::SECOND;
@@ -15,6 +15,8 @@ use sim::world::SECOND;
 const SEEDS: u64 = 500;
 /// And so many of the other mode.
 const SEEDS_WITH_VIEWS: u64 = 300;
+/// And so many in which silence counts as death.
+const SEEDS_OF_SILENCE: u64 = 150;
 
 fn run_all(seeds: impl Iterator<Item = u64>) -> Summary {
     keep_panics();
@@ -57,6 +59,20 @@ fn worlds_with_views_keep_their_word() {
     assert!(all.simulated > SEEDS_WITH_VIEWS * 10 * SECOND && all.events > SEEDS_WITH_VIEWS * 1_000, "{all:?}");
     assert!(all.committed > SEEDS_WITH_VIEWS * 100 && all.acknowledged > SEEDS_WITH_VIEWS * 30, "{all:?}");
     assert!(all.reads > SEEDS_WITH_VIEWS * 10 && all.expired > SEEDS_WITH_VIEWS && all.histories > 0, "{all:?}");
+}
+
+/// Where silence counts as death, two sides may serve: what one of them gives up is kept aside. Of those who are cut off alone
+/// none ever serves.
+#[test]
+fn worlds_in_which_silence_counts_keep_their_word() {
+    let first = std::env::var("SIM_FROM").ok().map(|text| text.parse().expect("a number"));
+    let first = SILENCE_FROM + first.unwrap_or_else(|| fastrand::u64(..1 << 40)) % SILENCE_FROM;
+    println!("seeds from {first}");
+    let all = run_all(first..first + SEEDS_OF_SILENCE);
+    println!("{all:?}");
+    assert!(all.committed > SEEDS_OF_SILENCE * 100 && all.acknowledged > SEEDS_OF_SILENCE * 30, "{all:?}");
+    assert!(all.forks > SEEDS_OF_SILENCE / 10 && all.given_up > SEEDS_OF_SILENCE, "{all:?}");
+    assert!(all.anew > SEEDS_OF_SILENCE, "{all:?}");
 }
 
 #[test]

@@ -35,9 +35,9 @@ fn each(mut test: impl FnMut(usize, Mode, World)) {
 /// Whether anything new is committed.
 fn serves(world: &mut World) -> bool {
     world.run_until(world.now + SETTLED);
-    let before = world.judge.ledger.committed();
+    let before = world.judge.ledger.sides.progress();
     world.run_until(world.now + SERVED);
-    world.judge.ledger.committed() > before
+    world.judge.ledger.sides.progress() > before
 }
 
 /// From the lowest id on, which leads most often, and from the highest on.
