@@ -69,6 +69,8 @@ pub struct Node {
     /// See `silence`.
     pub(super) drops_silent: bool,
     pub(super) silent: BTreeSet<(Member, Run)>,
+    /// The leader that is not followed any more because it is silent.
+    pub(super) silent_head: Option<(Member, Run)>,
     /// The newest view that anybody said, in this run, to have installed.
     pub(super) newest_heard: ViewId,
     pub(super) has_ended: bool,
@@ -118,6 +120,7 @@ impl Node {
             dead: BTreeMap::new(),
             drops_silent: false,
             silent: BTreeSet::new(),
+            silent_head: None,
             newest_heard: ViewId::NONE,
             has_ended: false,
             peers: BTreeMap::new(),

@@ -7,6 +7,7 @@ use super::connect::USER_TIMEOUT;
 use super::disk::Disk;
 use super::net::{Kind, Wire};
 use super::replica::Mail;
+use super::style::Silence;
 use super::world::{Event, MS, SECOND, Time, World, id};
 
 /// The kinds of faults.
@@ -248,7 +249,9 @@ impl World {
         let hangs = self.rng.bool();
         let pairs = (0..self.style.hosts).flat_map(|a| (0..self.style.hosts).map(move |b| (a, b)));
         for (a, b) in pairs.filter(|(a, b)| a != b && blocks(*a, *b)).collect::<Vec<_>>() {
-            self.blocked[a][b] = until;
+            let before = if self.style.silence == Silence::IsNoDeath { 0 } else { self.blocked[a][b] };
+            // Not shortened: what was put off would then come after what came later.
+            self.blocked[a][b] = until.max(before);
             self.hosts[a].disturbed = self.hosts[a].disturbed.max(until);
             for kind in [Kind::Data, Kind::Pulse] {
                 let wire = Wire::between(kind, a, b);
@@ -335,11 +338,21 @@ impl World {
         self.run_until(self.now + long);
     }
 
+    /// What long cuts held up comes now, and not when they would have ended: what is sent later would wait for it.
+    fn let_through(&mut self) {
+        for (wire, to, generation, count) in self.net.on_its_way() {
+            (0..count).for_each(|_| self.after(MS, Event::Deliver { to, wire, generation }));
+        }
+    }
+
     /// The faults end: everything is healed, and everybody runs.
     pub fn heal(&mut self) {
         self.calm = true;
         for row in &mut self.blocked {
             row.fill(0);
+        }
+        if self.style.silence != Silence::IsNoDeath {
+            self.let_through();
         }
         (self.slow_net_until, self.lossy_pulses_until) = (0, 0);
         for host in 0..self.style.hosts {

@@ -431,7 +431,7 @@ impl Replica {
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
                 PeerLine::Clock(theirs) => self.clocks.heard(from.id, theirs, self.now),
                 PeerLine::News(news) => {
-                    for verdict in self.view.news(news) {
+                    for verdict in self.view.news(from.id, news) {
                         self.judge_state(verdict);
                     }
                 }

@@ -127,6 +127,7 @@ impl World {
         judge.told.push(Told::default());
         let may_fork = style.silence == Silence::OfSides;
         judge.ledger.sides.may_fork = may_fork;
+        judge.drops_silent = style.silence != Silence::IsNoDeath;
         (judge.requests.may_fork, judge.book.may_fork) = (may_fork, may_fork);
         judge.service.fsync_max = style.fsync.end;
         let mut world = Self {

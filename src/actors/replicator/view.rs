@@ -79,6 +79,13 @@ impl View {
 
     /// Role, term or leader changed.
     pub fn standing(&mut self, standing: Standing, now: Instant) {
+        // Logs of two views need not be one (`drop_silent_after_ms`). In the next view everybody tells anew what it has.
+        //   1. Replicas 1, 2 and 3 serve apart from 4 and 5, and all hear that 1 to 3 had such and such a state at entry 64.
+        //   2. They yield to 4 and 5, whose log ends at 40, and start anew.
+        //   3. 4 comes to entry 64, and a majority has another state: it would derive its own again, and again.
+        if self.mode == Mode::PrimaryBackup && self.standing.is_none_or(|before| before.term != standing.term) {
+            self.audit.forget_others();
+        }
         self.standing = Some(standing);
         self.contact_changed(now);
     }
@@ -134,10 +141,12 @@ impl View {
         self.full = full;
     }
 
-    /// News that came with a pulse or its answer; and what they say of the states.
-    pub fn news(&mut self, news: Vec<PeerNews>) -> Vec<Verdict> {
+    /// News that came with a pulse or its answer; and what they say of the states. Of these, who leads is heard on all, and
+    /// any other on its own: who leads an older view may know of another history.
+    pub fn news(&mut self, from: ReplicaId, news: Vec<PeerNews>) -> Vec<Verdict> {
         let voters = self.voting_ids();
-        let others = news.iter().filter(|one| one.id != self.me);
+        let leads = self.standing.is_some_and(|standing| standing.leader == Some(from));
+        let others = news.iter().filter(|one| one.id != self.me && (leads || one.id == from));
         let verdicts = others.map(|one| self.audit.note(one.id, one.checkpoint, &voters)).collect();
         // Who joins reports before this replica knows where it is: it is shown without an address, as long as the leader
         // spreads news of it. A report is of one replica, and says nothing of others.
@@ -424,7 +433,7 @@ mod tests {
         let mut spread = view.spread(Index(1));
         let mut tell = |view: &mut View, full: [bool; 2], up: bool| {
             (spread[0].full, spread[2].full, spread[0].up, spread[2].up) = (full[0], full[1], true, up);
-            view.news(spread.clone());
+            view.news(ReplicaId(1), spread.clone());
             view.no_room().is_some()
         };
         assert!(!tell(&mut view, [false, true], true), "two of three have room");
@@ -471,7 +480,7 @@ mod tests {
             applied: Index(applied),
             checkpoint: Checkpoint::default(),
         };
-        view.news(vec![news(1, true, 40), news(2, true, 30), news(3, false, 10)]);
+        view.news(ReplicaId(1), vec![news(1, true, 40), news(2, true, 30), news(3, false, 10)]);
         let status = view.status(Index(38), now, Duration::from_secs(1));
         let rows: Vec<_> = status.replicas.iter().map(|r| (r.id, r.role, r.up, r.applied, r.lag)).collect();
         assert_eq!(rows, [(1, "leader", true, 40, 0), (2, "follower", true, 38, 2), (3, "follower", false, 10, 30)]);

@@ -114,7 +114,7 @@ impl Ledger {
         );
     }
 
-    /// The same where two sides may serve: whoever says so has it in its log, or has given it up by now, and kept it.
+    /// The same where silence counts: nobody knows who leads while somebody who led hangs. Whoever says so has it in its log, or has given it up by now, and kept it.
     pub fn is_held_by_teller(&self, side: SideId, disk: &Disk, index: Index) {
         let entry = self.sides.entry(side, index);
         let held = entry.is_some_and(|entry| holds(disk, entry));

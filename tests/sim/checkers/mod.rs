@@ -109,6 +109,8 @@ pub struct Judge {
     pub book: Book,
     /// How the cluster is founded.
     pub mode: Mode,
+    /// Silence counts as death.
+    pub drops_silent: bool,
     /// Which term each host led at the end of its last turn.
     led: Vec<Option<Term>>,
     /// The newest round that was begun in each term.
@@ -224,7 +226,7 @@ impl Judge {
     /// A client was answered by a host with what rests on this entry: it must be safe, and later reads must hold it.
     pub fn acknowledges(&mut self, hosts: &[Host], (host, side): (usize, SideId), index: Index) {
         match self.mode {
-            _ if self.requests.may_fork => self.ledger.is_held_by_teller(side, &hosts[host].disk, index),
+            _ if self.drops_silent => self.ledger.is_held_by_teller(side, &hosts[host].disk, index),
             Mode::Quorum => self.ledger.is_held_by_majority(hosts, index),
             Mode::PrimaryBackup => self.ledger.is_held_by_leader(hosts, index),
         }
