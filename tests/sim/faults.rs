@@ -240,8 +240,13 @@ impl World {
                     from == host && (everybody || to == other)
                 });
             }
-            _ => self.cut(until, |a, b| a == host || b == host),
+            _ => self.cut_off(host, until),
         }
+    }
+
+    /// Nothing passes between that host and any other.
+    pub fn cut_off(&mut self, host: usize, until: Time) {
+        self.cut(until, |a, b| a == host || b == host);
     }
 
     /// Nothing passes where `blocks` says so. Some links break at once, others hang, and break when that takes long.

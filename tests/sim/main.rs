@@ -104,7 +104,7 @@ fn seeds_that_failed_once_do_not_fail_again() {
 
 #[test]
 fn a_seed_run_twice_gives_the_same_trace() {
-    for seed in (1..=5).chain(VIEWS_FROM..VIEWS_FROM + 3) {
+    for seed in (1..=5).chain(VIEWS_FROM..VIEWS_FROM + 3).chain(SILENCE_FROM..SILENCE_FROM + 3) {
         let (one, other) = (run(seed, Trace::kept()).1, run(seed, Trace::kept()).1);
         assert!(one.text().len() > 10_000, "the trace says nothing");
         assert!(one.text() == other.text(), "seed {seed}");
@@ -132,6 +132,16 @@ fn one_that_hangs_stops_primary_backup_alone() {
 }
 
 #[test]
+fn where_silence_counts_one_that_hangs_is_gone_on_without() {
+    survives::one_is_silent();
+}
+
+#[test]
+fn where_silence_counts_one_that_is_cut_off_alone_does_not_serve() {
+    survives::one_is_cut_off();
+}
+
+#[test]
 fn one_that_lost_its_disk_is_refilled_in_both_modes() {
     survives::one_is_wiped();
 }
@@ -143,7 +153,8 @@ fn first_broken() {
     keep_panics();
     let seeds = std::env::var("HUNT_SEEDS").ok().map_or(SEEDS, |text| text.parse().expect("a number"));
     let with_views = VIEWS_FROM..VIEWS_FROM + seeds / 4;
-    let mut seeds = seeds_that_failed().into_iter().chain(1..=seeds).chain(with_views);
+    let of_silence = SILENCE_FROM..SILENCE_FROM + seeds / 4;
+    let mut seeds = seeds_that_failed().into_iter().chain(1..=seeds).chain(with_views).chain(of_silence);
     if let Some((seed, broken)) = seeds.find_map(|seed| try_seed(seed).err().map(|broken| (seed, broken))) {
         println!("\nbroken|{seed}|{}|{}", broken.law, broken.text.replace('\n', " "));
     }

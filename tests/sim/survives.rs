@@ -1,8 +1,9 @@
 //! What survives what: the whole product with 1, 3, 5 and 7 replicas, in both modes. The table of the README.
 
-use plainsong::consensus::Mode;
+use plainsong::consensus::{Mode, Role};
 
-use super::style::Style;
+use super::hosts::Host;
+use super::style::{Silence, Style};
 use super::trace::Trace;
 use super::world::{SECOND, Time, World};
 
@@ -86,6 +87,48 @@ pub fn one_hangs() {
         let goes_on = spare(size, mode) > 0 && mode == Mode::Quorum;
         assert_eq!(serves(&mut world), goes_on, "one of {size} hangs, {mode:?}");
         assert!(serves(&mut world), "it goes on, {mode:?}");
+    });
+}
+
+/// The same where silence counts as death.
+fn each_of_silence(mut test: impl FnMut(usize, World)) {
+    for size in SIZES.into_iter().filter(|size| *size > 1) {
+        let style = Style { hosts: size, mode: Mode::PrimaryBackup, silence: Silence::OfOne, ..Style::plain(SECOND) };
+        let mut world = World::new(size as u64, Some(style), Trace::off());
+        assert!(serves(&mut world), "{size} replicas");
+        test(size, world);
+    }
+}
+
+/// Whether all are members of whoever leads.
+fn is_whole(world: &World) -> bool {
+    let leader = world.leader().and_then(|host| world.hosts[host].replica.as_ref());
+    leader.is_some_and(|leader| leader.node.voters().len() == world.hosts.len())
+}
+
+pub fn one_is_silent() {
+    each_of_silence(|size, mut world| {
+        for host in [0, size - 1] {
+            let until = world.now + SETTLED + SERVED;
+            (world.hosts[host].paused_until, world.hosts[host].disturbed) = (until, until);
+            assert!(serves(&mut world), "one of {size} hangs");
+            assert!(!is_whole(&world), "it counts as dead");
+            assert!(serves(&mut world) && is_whole(&world), "it is back, of {size}");
+        }
+    });
+}
+
+pub fn one_is_cut_off() {
+    each_of_silence(|size, mut world| {
+        for host in [0, size - 1] {
+            let until = world.now + SETTLED + SERVED;
+            world.cut_off(host, until);
+            assert!(serves(&mut world), "one of {size} is cut off");
+            let leads = |host: &Host| host.replica.as_ref().is_some_and(|r| r.node.standing().role == Role::Leader);
+            assert!(!leads(&world.hosts[host]), "it started anew, and waits");
+            assert!(world.hosts[host].anew > 0 && world.hosts[host].gave_up == 0);
+            assert!(serves(&mut world) && is_whole(&world), "it is back, of {size}");
+        }
     });
 }
 

@@ -82,6 +82,7 @@ fn first_broken() {
                 forks::isolated_ones_stop();
                 forks::the_older_view_yields();
                 forks::no_read_from_what_goes();
+                forks::the_head_is_heard_again();
             }
             _ if seed.is_multiple_of(FORKS_EVERY) => drop(forks::walk(*seed, false)),
             _ => drop(walk(*seed, false)),

@@ -466,6 +466,34 @@ mod tests {
         assert_eq!(silent(&view), [false, true], "a new link is a new beginning");
     }
 
+    /// Three of five served apart, came to entry 64, and gave it up: when this replica comes to its own entry 64, what they had
+    /// there says nothing. With views only; and what others had is heard of who leads alone.
+    #[test]
+    fn what_was_told_in_an_older_view_outvotes_nobody() {
+        let now = Instant::now();
+        let following = |term| Standing { role: Role::Follower, term: Term(term), leader: Some(ReplicaId(1)) };
+        let had = |id, digest| PeerNews {
+            id: ReplicaId(id),
+            up: true,
+            votes: true,
+            full: false,
+            applied: Index(64),
+            checkpoint: Checkpoint { index: Index(64), digest },
+        };
+        let verdict = |mode, terms: [u64; 2], from| {
+            let mut view = view(now).with_mode(mode);
+            view.standing(following(terms[0]), now);
+            view.news(ReplicaId(from), vec![had(1, 5), had(3, 5)]);
+            view.standing(following(terms[1]), now);
+            view.checkpoint(Checkpoint { index: Index(64), digest: 7 })
+        };
+        let outvoted = Verdict::Outvoted(Index(64));
+        assert_eq!(verdict(Mode::PrimaryBackup, [4, 4], 1), outvoted);
+        assert_eq!(verdict(Mode::PrimaryBackup, [4, 9], 1), Verdict::Agrees);
+        assert_eq!(verdict(Mode::PrimaryBackup, [4, 4], 3), Verdict::Differs(ReplicaId(3), Index(64)));
+        assert_eq!(verdict(Mode::Quorum, [4, 9], 1), outvoted);
+    }
+
     #[test]
     fn a_follower_prints_what_the_leader_spread() {
         let now = Instant::now();
