@@ -120,12 +120,8 @@ impl World {
         let nonce = self.rng.u32(..);
         self.finish_install(host);
         let counts = self.style.silence != Silence::IsNoDeath;
+        self.drop_void_state(host);
         let there = &mut self.hosts[host];
-        if let Some(from) = there.disk.void.take()
-            && there.saved.applied() >= from
-        {
-            there.saved = MapMachine::new();
-        }
         let recovered = there.disk.recover(there.saved.applied());
         let run = Run { boot: recovered.boot, nonce };
         let text = format!(
@@ -178,6 +174,14 @@ impl World {
             self.after(0, Event::Dial { host, life, wire });
         }
         self.wake(host, life);
+    }
+
+    /// What [`plainsong::storage::open`] does before anything else: a state that has applied what was given up is none.
+    fn drop_void_state(&mut self, host: usize) {
+        let there = &mut self.hosts[host];
+        if there.disk.void.take().is_some_and(|from| there.saved.applied() >= from) {
+            there.saved = MapMachine::new();
+        }
     }
 
     /// Starts a process later, unless something else happens to the host before.
