@@ -132,7 +132,7 @@ impl Style {
     fn counting_silence(mut self, seed: u64) -> Self {
         self.hosts = [3, 4, 5, 5][(seed / 4 % 4) as usize];
         self.chaos += 6 * SECOND;
-        self.fault_pause_max = 2 * self.fault_pause_max;
+        self.fault_pause_max *= 2;
         if seed.is_multiple_of(4) {
             self.silence = Silence::OfOne;
             self.faults = OF_ONE.to_vec();

@@ -154,7 +154,7 @@ fn one_with_silence() {
 fn go_on(world: &mut World, members: &[usize]) {
     for _ in 0..4 {
         members.iter().for_each(|&at| world.settle_own(at));
-        members.iter().for_each(|&to| (0..5).for_each(|from| world.hear_all(to, from)));
+        members.iter().for_each(|&to| (0..world.size()).for_each(|from| world.hear_all(to, from)));
     }
     members.iter().for_each(|&at| world.settle_own(at));
 }
