@@ -142,6 +142,11 @@ fn where_silence_counts_one_that_is_cut_off_alone_does_not_serve() {
 }
 
 #[test]
+fn where_silence_counts_a_cut_of_any_length_is_survived() {
+    survives::cuts_of_any_length();
+}
+
+#[test]
 fn one_that_lost_its_disk_is_refilled_in_both_modes() {
     survives::one_is_wiped();
 }

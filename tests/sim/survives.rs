@@ -5,7 +5,7 @@ use plainsong::consensus::{Mode, Role};
 use super::hosts::Host;
 use super::style::{Silence, Style};
 use super::trace::Trace;
-use super::world::{SECOND, Time, World};
+use super::world::{MS, SECOND, Time, World};
 
 const SIZES: [usize; 4] = [1, 3, 5, 7];
 const MODES: [Mode; 2] = [Mode::Quorum, Mode::PrimaryBackup];
@@ -15,6 +15,10 @@ const SETTLED: Time = 2 * SECOND;
 const SERVED: Time = 6 * SECOND;
 /// A wiped replica is a member again by then.
 const REFILLED: Time = 15 * SECOND;
+
+/// How long links are cut where silence counts: shorter than what makes silent, and longer.
+const CUTS: std::ops::Range<Time> = 500 * MS..2_500 * MS;
+const CUTS_STEP: usize = 20_000;
 
 /// How many may fail so that the rest serves.
 fn spare(size: usize, mode: Mode) -> usize {
@@ -130,6 +134,20 @@ pub fn one_is_cut_off() {
             assert!(serves(&mut world) && is_whole(&world), "it is back, of {size}");
         }
     });
+}
+
+/// Whoever is taken for dead while its links come up, one after the other, is neither waited for nor forgotten.
+pub fn cuts_of_any_length() {
+    for length in CUTS.step_by(CUTS_STEP) {
+        let style = Style { mode: Mode::PrimaryBackup, silence: Silence::OfOne, ..Style::plain(SECOND) };
+        let mut world = World::new(length, Some(style), Trace::off());
+        world.run_until(SETTLED);
+        world.cut_off(1, world.now + length);
+        world.run_until(world.now + length + SERVED);
+        let knows = |host: &Host| host.replica.as_ref().is_some_and(|r| r.node.standing().leader.is_some());
+        assert!(world.hosts.iter().all(knows), "a cut of {} ms: somebody follows nobody", length / MS);
+        assert!(serves(&mut world) && is_whole(&world), "a cut of {} ms", length / MS);
+    }
 }
 
 pub fn one_is_wiped() {
