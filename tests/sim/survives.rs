@@ -18,7 +18,7 @@ const REFILLED: Time = 15 * SECOND;
 
 /// How long links are cut where silence counts: shorter than what makes silent, and longer.
 const CUTS: std::ops::Range<Time> = 500 * MS..2_500 * MS;
-const CUTS_STEP: usize = 20_000;
+const CUTS_STEP: usize = 50_000;
 
 /// How many may fail so that the rest serves.
 fn spare(size: usize, mode: Mode) -> usize {
