@@ -87,8 +87,10 @@ fn work(seeds: Range<u64>) -> ExitCode {
         let summary = run(seed, Trace::off()).0;
         let Summary { simulated, committed, acknowledged, reads, refused, unknown, histories, over_quota, .. } =
             summary;
+        let Summary { forks, given_up, anew, .. } = summary;
         let numbers = format!(
-            "{simulated}\t{committed}\t{acknowledged}\t{reads}\t{refused}\t{unknown}\t{histories}\t{over_quota}"
+            "{simulated}\t{committed}\t{acknowledged}\t{reads}\t{refused}\t{unknown}\t{histories}\t{over_quota}\t{forks}\t\
+             {given_up}\t{anew}"
         );
         if writeln!(std::io::stdout(), "ok\t{numbers}").is_err() {
             break;
@@ -117,7 +119,19 @@ fn understand(line: &str) -> Option<Said> {
     match words.as_slice() {
         ["ok", numbers @ ..] => {
             let numbers: Vec<u64> = numbers.iter().map(|n| n.parse().ok()).collect::<Option<_>>()?;
-            let [simulated, committed, acknowledged, reads, refused, unknown, histories, over_quota] = numbers[..]
+            let [
+                simulated,
+                committed,
+                acknowledged,
+                reads,
+                refused,
+                unknown,
+                histories,
+                over_quota,
+                forks,
+                given_up,
+                anew,
+            ] = numbers[..]
             else {
                 return None;
             };
@@ -130,6 +144,9 @@ fn understand(line: &str) -> Option<Said> {
                 unknown,
                 histories,
                 over_quota,
+                forks,
+                given_up,
+                anew,
                 ..Summary::default()
             }))
         }
@@ -193,16 +210,7 @@ fn many(args: &Args) -> ExitCode {
     let (mut sum, mut failed) = (Summary::default(), 0);
     for said in start(args.from..args.from + args.seeds, args.jobs) {
         match said {
-            Said::Ok(one) => {
-                sum.simulated += one.simulated;
-                sum.committed += one.committed;
-                sum.acknowledged += one.acknowledged;
-                sum.reads += one.reads;
-                sum.refused += one.refused;
-                sum.unknown += one.unknown;
-                sum.histories += one.histories;
-                sum.over_quota += one.over_quota;
-            }
+            Said::Ok(one) => sum = sum.with(one),
             Said::Broken(seed, broken) => {
                 failed += 1;
                 bar.suspend(|| println!("{}: {:.400}\n  {}", broken.law, broken.text, replay_command(seed)));
@@ -223,6 +231,9 @@ fn many(args: &Args) -> ExitCode {
         "{} entries committed, {} writes and {} reads answered, {} refused, {} left open, {} over a limit, {} histories searched",
         sum.committed, sum.acknowledged, sum.reads, sum.refused, sum.unknown, sum.over_quota, sum.histories
     );
+    if sum.anew > 0 {
+        println!("{} forks, {} entries given up, {} starts anew", sum.forks, sum.given_up, sum.anew);
+    }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

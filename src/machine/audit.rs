@@ -79,6 +79,12 @@ impl Audit {
         self.compare(checkpoint.index, voters)
     }
 
+    /// What others were heard to have says nothing any more.
+    pub fn forget_others(&mut self) {
+        self.noted.retain(|id, _| *id == self.me);
+        self.differ.clear();
+    }
+
     fn compare(&mut self, index: Index, voters: &[ReplicaId]) -> Verdict {
         let Some(mine) = self.digest(self.me, index) else { return Verdict::Agrees };
         let others: Vec<(ReplicaId, u64)> = voters

@@ -69,6 +69,8 @@ pub struct Node {
     /// See `silence`.
     pub(super) drops_silent: bool,
     pub(super) silent: BTreeSet<(Member, Run)>,
+    /// The leader that is not followed any more because it is silent.
+    pub(super) silent_head: Option<(Member, Run)>,
     /// The views newer than the installed one that this replica has promised.
     pub(super) promises: BTreeSet<ViewId>,
     /// The newest view that anybody said, in this run, to have installed, and that this replica never promised.
@@ -122,6 +124,7 @@ impl Node {
             dead: BTreeMap::new(),
             drops_silent: false,
             silent: BTreeSet::new(),
+            silent_head: None,
             has_ended: false,
             peers: BTreeMap::new(),
             runs: recovered.peer_runs.iter().copied().collect(),

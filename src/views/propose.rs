@@ -100,8 +100,9 @@ impl Node {
     pub(super) fn look_for_the_head(&mut self) {
         if let Part::Follower { leader } = &self.part {
             let head = self.known.leader().filter(|(member, _)| Some(member.id) == *leader);
-            if head.is_some_and(|(member, run)| self.is_gone(member, run)) {
+            if let Some(head) = head.filter(|(member, run)| self.is_gone(*member, *run)) {
                 self.part = Part::Follower { leader: None };
+                self.silent_head = Some(head);
             }
             if self.is_sealed() && self.head_is_gone() {
                 self.duties.push(Duty::StandSoon);

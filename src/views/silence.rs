@@ -72,6 +72,24 @@ impl Node {
             silent.retain(|(member, _)| *member != self.me);
             self.silent = silent;
             self.look_for_the_head();
+            self.follow_again();
+        }
+    }
+
+    /// Who led, was silent and is heard again, leads still, if nothing came of it. It does not tell of its view over a link
+    /// that it told it over before:
+    ///   1. Links are mended after as long as makes silent. Replica 2 is told by 1 that its view is installed; the pulses
+    ///      come a moment later, and until then 1 counts as dead.
+    ///   2. 2 follows nobody, and answers no pulse. 1 is heard, and so nobody replaces it.
+    ///   3. Every write and every read waits for 2, for ever.
+    fn follow_again(&mut self) {
+        let Some((member, run)) = self.silent_head.filter(|(member, run)| !self.is_gone(*member, *run)) else { return };
+        self.silent_head = None;
+        let leads = self.known.id == self.following && self.known.leader() == Some((member, run));
+        if let Part::Follower { leader: leader @ None } = &mut self.part
+            && leads
+        {
+            *leader = Some(member.id);
         }
     }
 

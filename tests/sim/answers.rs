@@ -47,7 +47,8 @@ impl World {
     /// Pushes come in order, each once, and none is left out.
     fn pushed(&mut self, client: usize, account: u64, id: MessageId, line: &[u8]) {
         let last = self.clients[client].pushed;
-        let Some(next) = self.judge.model.after(account, last) else {
+        let side = self.side_of_client(client);
+        let Some(next) = self.judge.told[side.0].model.after(account, last) else {
             broken(Law::Mailbox, format!("{id} is pushed to client {client}, and is no message to it"));
         };
         ensure!(Mailbox, next.id == id.0, "client {client} is pushed {id}, but {} comes after {last}", next.id);
@@ -85,7 +86,7 @@ impl World {
         let now = self.now;
         match pending.kind {
             Kind::Send { op, keyed, token } => {
-                self.judge.requests.refuse(op, why);
+                self.judge.refuses(op, why);
                 match (keyed, token) {
                     // An earlier attempt may have been left open.
                     (Some(keyed), _) => self.clients[client].retry.push_back(keyed),
@@ -94,10 +95,10 @@ impl World {
                 }
             }
             Kind::Erase { op, keyed } => {
-                self.judge.requests.refuse(op, why);
+                self.judge.refuses(op, why);
                 self.clients[client].retry.push_back(keyed);
             }
-            Kind::Create { op, .. } | Kind::Passwd { op } | Kind::Ack { op, .. } => self.judge.requests.refuse(op, why),
+            Kind::Create { op, .. } | Kind::Passwd { op } | Kind::Ack { op, .. } => self.judge.refuses(op, why),
             Kind::LookUp { .. }
             | Kind::Enter { .. }
             | Kind::Undelivered { .. }
@@ -118,16 +119,17 @@ impl World {
         match (done, proof) {
             (Done::Outcome(outcome), Proof::Write(origin)) => self.written(client, pending, &outcome, origin),
             (Done::Answer(answer), Proof::Read(at)) => {
-                self.is_current(&pending, at);
+                self.is_current(client, &pending, at);
                 self.read(client, pending.kind, answer, at);
             }
             (Done::Entered(entered), Proof::Read(at)) => {
-                self.is_current(&pending, at);
+                self.is_current(client, &pending, at);
+                let model = &self.judge.told[self.side_of_client(client).0].model;
                 let Kind::Enter { name, account } = pending.kind else { panic!("asked to enter") };
-                let lives = self.judge.model.account(name.as_str(), at) == Some(account.0);
+                let lives = model.account(name.as_str(), at) == Some(account.0);
                 ensure!(Linearizable, entered.is_some() == lives, "{name} enters: {entered:?}; it lives: {lives}");
                 let Some(entered) = entered else { return };
-                let count = self.judge.model.undelivered(account.0, at).count() as u64;
+                let count = model.undelivered(account.0, at).count() as u64;
                 let told = entered.undelivered;
                 ensure!(Linearizable, told == count, "{name} is told of {told} messages at {at}, and has {count}");
                 self.clients[client].pushed = entered.pushes_after.0;
@@ -139,15 +141,16 @@ impl World {
     }
 
     /// A read must hold everything that was acknowledged to anybody before it was asked.
-    fn is_current(&mut self, pending: &Pending, at: Index) {
+    fn is_current(&mut self, client: usize, pending: &Pending, at: Index) {
+        let side = self.side_of_client(client);
         self.judge.requests.reads += 1;
-        let floor = pending.floor;
+        let floor = self.judge.ledger.sides.least(&pending.floor, side);
         ensure!(Linearizable, at >= floor, "{:?} is answered as of {at}, but {floor} was seen before", pending.kind);
-        self.judge.requests.floor = self.judge.requests.floor.max(at);
+        self.judge.ledger.sides.seen(side, at);
     }
 
     fn read(&mut self, client: usize, kind: Kind, answer: Answer, at: Index) {
-        let (now, model) = (self.now, &self.judge.model);
+        let (now, model) = (self.now, &self.judge.told[self.side_of_client(client).0].model);
         match (kind, answer) {
             (Kind::LookUp { name }, Answer::Account(account)) => {
                 let (found, lives) = (account.as_ref().map(|a| a.id.0), model.account(name.as_str(), at));
@@ -197,19 +200,24 @@ impl World {
 
     /// An outcome: it must be what the committed log says, safe, and behind all that was known when it was asked for.
     fn written(&mut self, client: usize, pending: Pending, outcome: &Outcome, origin: Origin) {
-        let Some(index) = self.judge.model.turn_of(&origin.member.to_string(), origin.boot.0, origin.n) else {
+        let side = self.side_of_client(client);
+        let model = &self.judge.told[side.0].model;
+        let Some(index) = model.turn_of(&origin.member.to_string(), origin.boot.0, origin.n) else {
             broken(Law::ExactlyOnce, format!("{outcome:?} answers {origin}, which was never applied"));
         };
-        let fate = self.judge.model.fate(index);
+        let fate = model.fate(index);
         let same = matches!(fate, Some(Fate::Done(res)) if res.is(outcome));
         ensure!(ExactlyOnce, same, "client {client} is told {outcome:?}, but entry {index} came to {fate:?}");
-        ensure!(Linearizable, index > pending.floor, "{pending:?} has its turn at {index}");
-        self.judge.acknowledges(&self.hosts, index);
+        let floor = self.judge.ledger.sides.least(&pending.floor, side);
+        ensure!(Linearizable, index > floor, "{pending:?} has its turn at {index}");
+        let host = self.clients[client].at.as_ref().expect("it hears").host;
+        self.judge.acknowledges(&self.hosts, (host, side), index);
+        let effects = &self.judge.told[side.0].effects;
         let now = self.now;
         if let Outcome::Refused(refusal) = outcome {
             let code = refusal.code.to_string();
             if let Kind::Send { op, token, .. } = pending.kind {
-                self.judge.requests.refuse(op, &code);
+                self.judge.requests.refuse_by_entry(op, effects, &code);
                 if let Some(token) = token.filter(|_| code == "NO_SUCH_USER") {
                     self.judge.history.never(token, now);
                 }
@@ -218,7 +226,7 @@ impl World {
             | Kind::Passwd { op }
             | Kind::Ack { op, .. } = pending.kind
             {
-                self.judge.requests.refuse(op, &code);
+                self.judge.requests.refuse_by_entry(op, effects, &code);
             }
             if code == "NOT_LOGGED_IN" {
                 self.clients[client].speaker = None;
@@ -227,7 +235,7 @@ impl World {
         }
         match (pending.kind, outcome) {
             (Kind::Create { op, name, witness }, Outcome::Created(id)) => {
-                self.judge.requests.granted(op, index, Some(id.0));
+                self.judge.requests.granted(op, effects, index, Some(id.0));
                 if witness {
                     self.judge.history.observe(name.as_str(), id.0);
                 } else {
@@ -235,15 +243,15 @@ impl World {
                 }
             }
             (Kind::Send { op, token, .. }, Outcome::Sent { id, .. }) => {
-                self.judge.requests.granted(op, index, Some(id.0));
+                self.judge.requests.granted(op, effects, index, Some(id.0));
                 if let Some(token) = token {
                     self.judge.history.appended(token, now);
                 }
             }
             (Kind::Erase { op, .. }, Outcome::Erased(_)) | (Kind::Passwd { op }, Outcome::PasswordSet) => {
-                self.judge.requests.granted(op, index, None);
+                self.judge.requests.granted(op, effects, index, None);
             }
-            (Kind::Ack { op, .. }, Outcome::Acked(_)) => self.judge.requests.granted(op, index, None),
+            (Kind::Ack { op, .. }, Outcome::Acked(_)) => self.judge.requests.granted(op, effects, index, None),
             (Kind::Mark, Outcome::Marked) => {}
             (Kind::Delete { speaker }, Outcome::Deleted) => {
                 let it = &mut self.clients[client];

@@ -33,6 +33,11 @@ impl World {
             }
             Out::Standing(standing) => self.judge.stands(&self.hosts, host, standing),
             Out::GatherMarks => self.after(MARK_GATHER, Event::Post { host, life, mail: Box::new(Mail::ProposeMarks) }),
+            Out::GaveUp { from, count, to } => {
+                self.note(|| format!("host {host} gives up {count} entries from {from} on, to {to}"));
+                self.hosts[host].gave_up += count;
+            }
+            Out::StartAnew(why) => self.starts_anew(host, why),
             Out::EndRemoved => self.is_removed(host),
             Out::EndRestored => {
                 let me = self.hosts[host].disk.me;

@@ -8,9 +8,8 @@ use chat::{
     Text,
 };
 use plainsong::actors::messages::{Ask, SessionId, Slot, What};
-use plainsong::consensus::Index;
 
-use super::checkers::{Token, ensure};
+use super::checkers::{Floor, SideId, Token, ensure};
 use super::replica::{Asks, Mail};
 use super::world::{Event, MS, SECOND, Time, World};
 
@@ -29,7 +28,7 @@ pub const ALL: usize = 1_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Conn {
     pub host: usize,
-    life: u64,
+    pub life: u64,
     pub session: SessionId,
 }
 
@@ -72,7 +71,7 @@ pub enum Kind {
 pub struct Pending {
     pub slot: Slot,
     pub asked: Time,
-    pub floor: Index,
+    pub floor: Floor,
     pub kind: Kind,
 }
 
@@ -115,6 +114,12 @@ impl World {
     /// Whose session this is.
     pub fn client_of(&self, session: SessionId) -> usize {
         usize::try_from(session.0).expect("fits") % self.clients.len()
+    }
+
+    /// The side of the run that it speaks to.
+    pub fn side_of_client(&self, client: usize) -> SideId {
+        let at = self.clients[client].at.map(|Conn { host, life, .. }| self.judge.ledger.sides.of_run(host, life));
+        at.unwrap_or_default()
     }
 
     pub fn client_acts(&mut self, client: usize) {
@@ -188,7 +193,7 @@ impl World {
     /// Asks the replica. Everything that a checker must know is known when the request leaves.
     pub fn ask(&mut self, client: usize, asks: Vec<(What, Kind)>) {
         let Some(Conn { host, life, session }) = self.clients[client].at else { return };
-        let (now, floor, latency) = (self.now, self.judge.requests.floor, self.rng.u64(20..LATENCY_MAX));
+        let (now, floor, latency) = (self.now, self.judge.floor(), self.rng.u64(20..LATENCY_MAX));
         let arrived = self.instant() + std::time::Duration::from_micros(latency);
         self.asked += asks.len() as u64;
         let mut submit = Vec::with_capacity(asks.len());
@@ -197,7 +202,7 @@ impl World {
             it.slot += 1;
             let slot = Slot(it.slot);
             self.trace.note(now, || format!("client {client} asks host {host} {slot:?}: {what:?}"));
-            it.pending.push_back(Pending { slot, asked: now, floor, kind });
+            it.pending.push_back(Pending { slot, asked: now, floor: floor.clone(), kind });
             submit.push(Ask { slot, arrived, what });
         }
         self.after(latency, Event::Post { host, life, mail: Box::new(Mail::Submit(session, Asks(submit))) });
@@ -267,7 +272,7 @@ impl World {
     }
 
     pub fn create(&mut self, client: usize, name: Name, witness: bool) {
-        let op = self.judge.requests.make();
+        let op = self.judge.request();
         self.judge.requests.attempt(op);
         let tag = PasswordHash::new(&format!("$sim${op}")).expect("short");
         let command = Command::Create { name: name.clone(), password: Some(tag) };
@@ -282,7 +287,7 @@ impl World {
 
     fn send_new(&mut self, client: usize, speaker: &Speaker, count: usize, keyed: bool) {
         let sends = (0..count).map(|_| {
-            let op = self.judge.requests.make();
+            let op = self.judge.request();
             let to = name(self.any_name());
             let wish = Wish::Send { to: to.clone(), token: None };
             let keyed = keyed.then(|| Keyed { op, speaker: speaker.clone(), wish });
@@ -296,7 +301,7 @@ impl World {
         let Some(to) = self.judge.history.witness().map(|(to, _)| name(to)) else {
             return self.create_witness(client);
         };
-        let op = self.judge.requests.make();
+        let op = self.judge.request();
         let token = self.judge.history.appends(op, self.now);
         let wish = Wish::Send { to: to.clone(), token };
         let keyed = self.rng.bool().then(|| Keyed { op, speaker: speaker.clone(), wish });
@@ -347,7 +352,7 @@ impl World {
         if id == MessageId(0) {
             return self.read_mail(client, speaker.id);
         }
-        let op = self.judge.requests.make();
+        let op = self.judge.request();
         self.judge.requests.attempt(op);
         let key = Some(Key::new(&format!("a{op}")).expect("a good key"));
         let command = Command::Ack { speaker, key, id, ranges: vec![IdRange::new(MessageId(1), id)] };

@@ -66,7 +66,7 @@ impl World {
             }
             Kind::Pulse => {
                 let replica = self.replica(host, life).expect("looked at");
-                let over = replica.heart.attach(peer.member.id, peer.run, now).is_some();
+                let over = replica.heart.attach(peer.member, peer.run, now).is_some();
                 if over && replica.timers.leader() == Some(peer.member.id) {
                     replica.timers.leader_gone(now);
                 }
@@ -156,7 +156,7 @@ impl World {
                 if wire.kind == Kind::Pulse
                     && let Some(replica) = self.replica(to, life)
                 {
-                    replica.heart.heard(from.member.id, now);
+                    replica.heart.heard(from.member, now);
                 }
                 self.post(to, life, Mail::Lines(from.member, lines));
             }

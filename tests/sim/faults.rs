@@ -7,6 +7,7 @@ use super::connect::USER_TIMEOUT;
 use super::disk::Disk;
 use super::net::{Kind, Wire};
 use super::replica::Mail;
+use super::style::Silence;
 use super::world::{Event, MS, SECOND, Time, World, id};
 
 /// The kinds of faults.
@@ -92,6 +93,7 @@ impl World {
         let leader = self.leader().unwrap_or(host);
         let duration = self.rng.u64(10 * MS..1_500 * MS);
         let until = self.now + duration;
+        let stretched = self.now + duration * self.style.stretched();
         match fault {
             Fault::Crash => self.restart(host, 800 * MS),
             Fault::CrashLeader => self.restart(leader, 800 * MS),
@@ -117,12 +119,12 @@ impl World {
                 }
             }
             Fault::CutHalves | Fault::CutOne | Fault::CutLeader | Fault::CutRing | Fault::CutOneWay => {
-                self.partition(fault, if fault == Fault::CutLeader { leader } else { host }, until);
+                self.partition(fault, if fault == Fault::CutLeader { leader } else { host }, stretched);
             }
             // One that comes back with an empty disk: does it learn in time that it votes again?
             Fault::CutLearner => {
                 if let Some(learner) = self.learner() {
-                    self.partition(fault, learner, until);
+                    self.partition(fault, learner, stretched);
                 }
             }
             Fault::BreakLink => self.break_links(host),
@@ -144,8 +146,8 @@ impl World {
                 self.hosts[leader].hung_disk_until = self.now + hangs;
             }
             Fault::FullDisk => self.hosts[host].full_disk_until = until,
-            Fault::Pause => self.pause(host, until),
-            Fault::PauseLeader => self.pause(leader, until),
+            Fault::Pause => self.pause(host, stretched),
+            Fault::PauseLeader => self.pause(leader, stretched),
             Fault::Wipe => {
                 let who = if self.is_somebody_unaware() || self.rng.bool() { leader } else { host };
                 self.wipe(who);
@@ -238,8 +240,13 @@ impl World {
                     from == host && (everybody || to == other)
                 });
             }
-            _ => self.cut(until, |a, b| a == host || b == host),
+            _ => self.cut_off(host, until),
         }
+    }
+
+    /// Nothing passes between that host and any other.
+    pub fn cut_off(&mut self, host: usize, until: Time) {
+        self.cut(until, |a, b| a == host || b == host);
     }
 
     /// Nothing passes where `blocks` says so. Some links break at once, others hang, and break when that takes long.
@@ -247,7 +254,9 @@ impl World {
         let hangs = self.rng.bool();
         let pairs = (0..self.style.hosts).flat_map(|a| (0..self.style.hosts).map(move |b| (a, b)));
         for (a, b) in pairs.filter(|(a, b)| a != b && blocks(*a, *b)).collect::<Vec<_>>() {
-            self.blocked[a][b] = until;
+            let before = if self.style.silence == Silence::IsNoDeath { 0 } else { self.blocked[a][b] };
+            // Not shortened: what was put off would then come after what came later.
+            self.blocked[a][b] = until.max(before);
             self.hosts[a].disturbed = self.hosts[a].disturbed.max(until);
             for kind in [Kind::Data, Kind::Pulse] {
                 let wire = Wire::between(kind, a, b);
@@ -334,11 +343,21 @@ impl World {
         self.run_until(self.now + long);
     }
 
+    /// What long cuts held up comes now, and not when they would have ended: what is sent later would wait for it.
+    fn let_through(&mut self) {
+        for (wire, to, generation, count) in self.net.on_its_way() {
+            (0..count).for_each(|_| self.after(MS, Event::Deliver { to, wire, generation }));
+        }
+    }
+
     /// The faults end: everything is healed, and everybody runs.
     pub fn heal(&mut self) {
         self.calm = true;
         for row in &mut self.blocked {
             row.fill(0);
+        }
+        if self.style.silence != Silence::IsNoDeath {
+            self.let_through();
         }
         (self.slow_net_until, self.lossy_pulses_until) = (0, 0);
         for host in 0..self.style.hosts {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use plainsong::consensus::{ReplicaId, Role, Run, Standing};
+use plainsong::actors::silence::{Found, Silence};
+use plainsong::consensus::{Member, ReplicaId, Role, Run, Standing};
 
 /// `heartbeat_interval_ms` times `max_missed_heartbeats`.
 const SILENCE_MAX: Duration = Duration::from_millis(250);
@@ -15,16 +16,41 @@ pub struct Heart {
     leads: bool,
     pub tick_is_out: bool,
     living: BTreeSet<ReplicaId>,
+    watched: Vec<(Member, Run)>,
+    /// Where silence counts as death.
+    silence: Option<Silence>,
 }
 
 impl Heart {
     pub fn new(me: ReplicaId) -> Self {
-        Self { me, links: BTreeMap::new(), leads: false, tick_is_out: false, living: BTreeSet::new() }
+        let (links, living, watched) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        Self { me, links, leads: false, tick_is_out: false, living, watched, silence: None }
+    }
+
+    /// From now on silence of that time counts as death.
+    pub fn drops_silent(&mut self, after: Duration, now: Instant) {
+        self.silence = Some(Silence::new(after, now));
+    }
+
+    /// These are watched now.
+    pub fn watch(&mut self, watched: Vec<(Member, Run)>, now: Instant) {
+        if watched != self.watched {
+            if let Some(silence) = &mut self.silence {
+                silence.watch(&watched, now);
+            }
+            self.watched = watched;
+        }
+    }
+
+    /// Who is silent, if that has changed.
+    pub fn look(&mut self, now: Instant) -> Option<Found> {
+        self.silence.as_mut()?.look(now)
     }
 
     /// The interval has passed. Returns whether a round of pulses is to be asked for.
     pub fn tick(&mut self) -> bool {
-        let asks = self.leads && !self.tick_is_out;
+        // Where silence counts, everybody gives signs of life, and not only who leads.
+        let asks = (self.leads || self.silence.is_some()) && !self.tick_is_out;
         self.tick_is_out |= asks;
         asks
     }
@@ -42,8 +68,9 @@ impl Heart {
     }
 
     /// A pulse link is up. Gives the run that it shows to be over.
-    pub fn attach(&mut self, id: ReplicaId, run: Run, now: Instant) -> Option<Run> {
-        self.links.insert(id, (run, now)).map(|(before, _)| before).filter(|before| *before != run)
+    pub fn attach(&mut self, member: Member, run: Run, now: Instant) -> Option<Run> {
+        self.sign_of_life(member, run, now);
+        self.links.insert(member.id, (run, now)).map(|(before, _)| before).filter(|before| *before != run)
     }
 
     /// A pulse link ended: gives the run at its other end.
@@ -57,9 +84,17 @@ impl Heart {
     }
 
     /// Lines came over a pulse link.
-    pub fn heard(&mut self, id: ReplicaId, now: Instant) {
-        if let Some((_, heard)) = self.links.get_mut(&id) {
+    pub fn heard(&mut self, member: Member, now: Instant) {
+        if let Some((run, heard)) = self.links.get_mut(&member.id) {
             *heard = now;
+            let run = *run;
+            self.sign_of_life(member, run, now);
+        }
+    }
+
+    fn sign_of_life(&mut self, member: Member, run: Run, now: Instant) {
+        if let Some(silence) = &mut self.silence {
+            silence.heard(member, run, now);
         }
     }
 

@@ -5,20 +5,24 @@ use fastrand::Rng;
 use plainsong::actors::internal::FromElection;
 use plainsong::actors::replicator::keeper::Keeper;
 use plainsong::actors::store::LogJob;
-use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, ReplicaId, Run, Settings, Snapshot};
+use plainsong::consensus::{Boot, ClusterId, Incarnation, Index, Member, ReplicaId, Run, Settings, Snapshot, WhyAnew};
 use plainsong::machine::{self, MachineStorage, MapMachine};
 use plainsong::mode::Core;
 
 use super::disk::Disk;
 use super::members::address;
 use super::people::is_a_persons;
-use super::replica::{Mail, Replica};
+use super::replica::{Mail, Out, Replica};
 use super::stores::Stores;
-use super::style::Style;
+use super::style::{Silence, Style};
 use super::world::{Event, MS, Time, World, id};
 
 pub const PULSE: Time = 50 * MS;
 const SWEEP: Time = 50 * MS;
+/// Of 256 processes that start anew, so many die on the way.
+const DIES_ON_THE_WAY: u8 = 40;
+/// What it takes to end in good order, and to start again.
+const ANEW_MAX: Time = 300 * MS;
 
 /// See the module's header.
 pub struct Host {
@@ -54,6 +58,9 @@ pub struct Host {
     pub backoff: [Vec<Time>; 2],
     /// When something last went wrong here.
     pub disturbed: Time,
+    /// So many entries it said to have given up; and how often it started anew.
+    pub gave_up: u64,
+    pub anew: u64,
 }
 
 impl Host {
@@ -79,6 +86,8 @@ impl Host {
             timer_at: None,
             backoff: [vec![0; 8], vec![0; 8]],
             disturbed: 0,
+            gave_up: 0,
+            anew: 0,
         }
     }
 
@@ -110,6 +119,8 @@ impl World {
         }
         let nonce = self.rng.u32(..);
         self.finish_install(host);
+        let counts = self.style.silence != Silence::IsNoDeath;
+        self.drop_void_state(host);
         let there = &mut self.hosts[host];
         let recovered = there.disk.recover(there.saved.applied());
         let run = Run { boot: recovered.boot, nonce };
@@ -131,8 +142,12 @@ impl World {
             fresh_cluster: ClusterId(self.rng.u64(1..)),
         };
         let ids = settings.ids.clone();
-        let node = Core::new(self.style.mode, &recovered, settings);
+        let applied = recovered.applied;
+        let node = Core::new(self.style.mode, &recovered, settings).dropping_silent(counts);
         let mut replica = Replica::new(node, run, ids, self.instant());
+        if counts {
+            replica.drops_silent();
+        }
         replica.quota = self.hosts[host].quota;
         replica.keeper = Keeper::new(self.style.keep);
         replica.calm = self.calm;
@@ -148,6 +163,7 @@ impl World {
         // What it takes for committed from the start.
         let base = self.hosts[host].disk.base.index;
         self.judge.turned(&self.hosts, host, base);
+        self.judge.ledger.sides.begins(host, &self.hosts[host].disk, applied);
         let (tick, sweep) = (self.rng.u64(0..PULSE), self.rng.u64(0..SWEEP));
         self.after(tick, Event::Tick { host, life });
         if self.hosts[host].joins {
@@ -160,6 +176,14 @@ impl World {
         self.wake(host, life);
     }
 
+    /// What [`plainsong::storage::open`] does before anything else: a state that has applied what was given up is none.
+    fn drop_void_state(&mut self, host: usize) {
+        let there = &mut self.hosts[host];
+        if there.disk.void.take().is_some_and(|from| there.saved.applied() >= from) {
+            there.saved = MapMachine::new();
+        }
+    }
+
     /// Starts a process later, unless something else happens to the host before.
     pub fn start_after(&mut self, host: usize, max: Time) {
         let (after, down) = (self.rng.u64(0..max), self.hosts[host].life);
@@ -169,18 +193,38 @@ impl World {
     /// Ends the process: the transaction under way reaches the disk, in order, in part, or not at all; of the state
     /// some commit outlasts it, not always the last.
     pub fn crash(&mut self, host: usize) {
+        if self.hosts[host].replica.is_some() {
+            let stores = &self.hosts[host].stores;
+            let kept = self.rng.usize(0..=stores.log_group.min(stores.log.len()));
+            self.ends(host, kept);
+        }
+    }
+
+    /// The process ends in good order, with what it had handed to the log, and starts again from that; or it dies on the way.
+    pub fn starts_anew(&mut self, host: usize, why: WhyAnew) {
+        self.note(|| format!("host {host} starts anew: {why:?}"));
+        if self.rng.u8(..) < DIES_ON_THE_WAY {
+            self.crash(host);
+        } else {
+            self.ends(host, self.hosts[host].stores.log.len());
+        }
+        self.hosts[host].anew += 1;
+        self.start_after(host, ANEW_MAX);
+    }
+
+    fn ends(&mut self, host: usize, kept: usize) {
         let Some(replica) = self.hosts[host].replica.take() else { return };
         let stores = std::mem::take(&mut self.hosts[host].stores);
         let under_way = stores.log_group.min(stores.log.len());
-        let kept = self.rng.usize(0..=under_way);
         let text = format!("{} dies; {kept} of the {under_way} jobs under way reached its disk", replica.me);
         self.note(|| text);
+        // Before anything is written that takes away what the state has applied.
+        self.save_state(host, stores.state.applied());
         for job in stores.log.iter().take(kept) {
             if let LogJob::Persist(batch) = job {
                 self.hosts[host].disk.write(batch);
             }
         }
-        self.save_state(host, stores.state.applied());
         let there = &mut self.hosts[host];
         there.outgoing = None;
         // What was synced of a copy is gone on with.
@@ -190,6 +234,7 @@ impl World {
         let life = there.life;
         there.life += 1;
         there.disturbed = self.now;
+        self.judge.ledger.sides.ends(host, life);
         for wire in self.net.wires_of(host) {
             let at = self.now + self.rng.u64(0..2 * MS);
             if let Some((generation, ready)) = self.net.end_of_process(wire, host, life, at) {
@@ -271,9 +316,13 @@ impl World {
         self.judge.turned(&self.hosts, host, before);
         let dies_after = self.hosts[host].dies_after.take();
         let count = dies_after.unwrap_or(usize::MAX);
-        for one in out.into_iter().take(count) {
+        let mut out = out.into_iter();
+        for one in out.by_ref().take(count) {
             self.carry_out(host, life, one);
         }
+        // Its operator is not told any more, and finds it aside.
+        let untold = out.map(|one| if let Out::GaveUp { count, .. } = one { count } else { 0 }).sum::<u64>();
+        self.hosts[host].gave_up += untold;
         if dies_after.is_some() {
             self.crash(host);
             self.start_after(host, 800 * MS);
@@ -324,6 +373,10 @@ impl World {
         self.tell_who_lives(host, life, now);
         if asks {
             self.post(host, life, Mail::PulseDue);
+        }
+        let found = self.replica(host, life).and_then(|replica| replica.heart.look(now));
+        if let Some(found) = found {
+            self.post(host, life, Mail::Silence(found));
         }
         self.after(PULSE, Event::Tick { host, life });
     }

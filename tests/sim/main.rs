@@ -6,7 +6,7 @@ mod sim;
 
 use sim::hunt::{keep_panics, replay_command, seeds_that_failed, try_seed};
 use sim::run::{Summary, run, run_styled};
-use sim::style::{Style, VIEWS_FROM};
+use sim::style::{SILENCE_FROM, Style, VIEWS_FROM};
 use sim::survives;
 use sim::trace::Trace;
 use sim::world::SECOND;
@@ -15,6 +15,8 @@ use sim::world::SECOND;
 const SEEDS: u64 = 500;
 /// And so many of the other mode.
 const SEEDS_WITH_VIEWS: u64 = 300;
+/// And so many in which silence counts as death.
+const SEEDS_OF_SILENCE: u64 = 150;
 
 fn run_all(seeds: impl Iterator<Item = u64>) -> Summary {
     keep_panics();
@@ -59,6 +61,20 @@ fn worlds_with_views_keep_their_word() {
     assert!(all.reads > SEEDS_WITH_VIEWS * 10 && all.expired > SEEDS_WITH_VIEWS && all.histories > 0, "{all:?}");
 }
 
+/// Where silence counts as death, two sides may serve: what one of them gives up is kept aside. Of those who are cut off alone
+/// none ever serves.
+#[test]
+fn worlds_in_which_silence_counts_keep_their_word() {
+    let first = std::env::var("SIM_FROM").ok().map(|text| text.parse().expect("a number"));
+    let first = SILENCE_FROM + first.unwrap_or_else(|| fastrand::u64(..1 << 40)) % SILENCE_FROM;
+    println!("seeds from {first}");
+    let all = run_all(first..first + SEEDS_OF_SILENCE);
+    println!("{all:?}");
+    assert!(all.committed > SEEDS_OF_SILENCE * 100 && all.acknowledged > SEEDS_OF_SILENCE * 30, "{all:?}");
+    assert!(all.forks > SEEDS_OF_SILENCE / 15 && all.given_up > SEEDS_OF_SILENCE, "{all:?}");
+    assert!(all.anew > SEEDS_OF_SILENCE, "{all:?}");
+}
+
 #[test]
 fn a_world_without_faults_leaves_nothing_unknown() {
     let style = Style::plain(20 * SECOND);
@@ -88,7 +104,7 @@ fn seeds_that_failed_once_do_not_fail_again() {
 
 #[test]
 fn a_seed_run_twice_gives_the_same_trace() {
-    for seed in (1..=5).chain(VIEWS_FROM..VIEWS_FROM + 3) {
+    for seed in (1..=5).chain(VIEWS_FROM..VIEWS_FROM + 3).chain(SILENCE_FROM..SILENCE_FROM + 3) {
         let (one, other) = (run(seed, Trace::kept()).1, run(seed, Trace::kept()).1);
         assert!(one.text().len() > 10_000, "the trace says nothing");
         assert!(one.text() == other.text(), "seed {seed}");
@@ -116,6 +132,21 @@ fn one_that_hangs_stops_primary_backup_alone() {
 }
 
 #[test]
+fn where_silence_counts_one_that_hangs_is_gone_on_without() {
+    survives::one_is_silent();
+}
+
+#[test]
+fn where_silence_counts_one_that_is_cut_off_alone_does_not_serve() {
+    survives::one_is_cut_off();
+}
+
+#[test]
+fn where_silence_counts_a_cut_of_any_length_is_survived() {
+    survives::cuts_of_any_length();
+}
+
+#[test]
 fn one_that_lost_its_disk_is_refilled_in_both_modes() {
     survives::one_is_wiped();
 }
@@ -127,7 +158,8 @@ fn first_broken() {
     keep_panics();
     let seeds = std::env::var("HUNT_SEEDS").ok().map_or(SEEDS, |text| text.parse().expect("a number"));
     let with_views = VIEWS_FROM..VIEWS_FROM + seeds / 4;
-    let mut seeds = seeds_that_failed().into_iter().chain(1..=seeds).chain(with_views);
+    let of_silence = SILENCE_FROM..SILENCE_FROM + seeds / 4;
+    let mut seeds = seeds_that_failed().into_iter().chain(1..=seeds).chain(with_views).chain(of_silence);
     if let Some((seed, broken)) = seeds.find_map(|seed| try_seed(seed).err().map(|broken| (seed, broken))) {
         println!("\nbroken|{seed}|{}|{}", broken.law, broken.text.replace('\n', " "));
     }

@@ -15,8 +15,13 @@
 //! Two kinds of clients: [`clients`] ask what a session would ask; [`people`] type lines at real session cores, over
 //! sockets whose kernels take and acknowledge bytes as the seed will have it.
 //!
+//! Seeds say which mode: from 2^41 on worlds with views, and from 2^42 on such in which silence counts as death
+//! (`drop_silent_after_ms`): cuts are longer there, two sides may serve, and one of them gives up what only it has
+//! ([`checkers`], sides).
+//!
 //! Left out: SQLite (a disk here is what its
-//! promises say); with views, disks that are lost or put back.
+//! promises say); with views, disks that are lost or put back; where there were two histories, the judge of linearizability
+//! that knows no index.
 
 mod answers;
 mod carry;

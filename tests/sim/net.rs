@@ -172,6 +172,18 @@ impl Net {
         }
     }
 
+    /// Everything that is on its way: where to, over which connection, and how often something is to be delivered.
+    pub fn on_its_way(&self) -> Vec<(Wire, usize, u64, usize)> {
+        let wires = (0..self.hosts).flat_map(|low| (low + 1..self.hosts).map(move |high| (low, high)));
+        let wires = wires.flat_map(|(low, high)| [Kind::Data, Kind::Pulse].map(|kind| Wire { kind, low, high }));
+        let ends = wires.flat_map(|wire| [(wire, wire.low), (wire, wire.high)]);
+        let waiting = |(wire, to): (Wire, usize)| {
+            let link = self.links[self.slot(wire)].as_ref()?;
+            Some((wire, to, link.generation, link.queues[1 - wire.end_of(to)].len()))
+        };
+        ends.filter_map(waiting).collect()
+    }
+
     /// Which life of the process at this end the connection belongs to.
     pub fn life(&mut self, wire: Wire, host: usize, generation: u64) -> Option<u64> {
         let end = wire.end_of(host);

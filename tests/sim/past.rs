@@ -42,7 +42,7 @@ impl World {
             ids.push(MessageId(self.rng.u64(0..200)));
         }
         let ids = MessageIds::new(ids).expect("at least one");
-        let op = self.judge.requests.make();
+        let op = self.judge.request();
         self.erase_keyed(client, Keyed { op, speaker, wish: Wish::Erase(ids) });
     }
 
@@ -56,7 +56,7 @@ impl World {
     }
 
     pub fn change_password(&mut self, client: usize, speaker: Speaker) {
-        let op = self.judge.requests.make();
+        let op = self.judge.request();
         self.judge.requests.attempt(op);
         let password = PasswordHash::new(&format!("$sim${op}")).expect("short");
         self.ask(client, vec![(What::Write(Command::Passwd { speaker, password }), Kind::Passwd { op })]);
@@ -68,8 +68,11 @@ impl World {
             broken(Law::Mailbox, "a history is answered with something else");
         };
         let with = with.as_ref().map(|name| name.as_str());
-        let past: Vec<&Past> =
-            self.judge.model.past(account.0, at).filter(|p| with.is_none_or(|w| w == p.with)).collect();
+        let past: Vec<&Past> = self.judge.told[self.side_of_client(client).0]
+            .model
+            .past(account.0, at)
+            .filter(|p| with.is_none_or(|w| w == p.with))
+            .collect();
         let wanted = match page {
             HistoryPage::Before(id) => {
                 let older = &past[..past.partition_point(|p| p.id < id.0)];

@@ -14,7 +14,7 @@ use plainsong::actors::session::SessionConfig;
 use plainsong::actors::session::core::{Core, Job, JobDone};
 use plainsong::actors::session::limits::RETRY_PAUSE;
 
-use super::checkers::{Asked, Conversation, Speaker};
+use super::checkers::{Asked, Conversation, Eyes, Speaker};
 use super::replica::{Asks, Mail};
 use super::world::{Event, MS, SECOND, Time, World};
 
@@ -267,17 +267,19 @@ impl World {
 
     /// Everything that the peer's kernel has is judged.
     fn judge_line(&mut self, person: usize) {
-        let committed = self.judge.ledger.committed();
         let Some(line) = self.people[person].line.as_mut() else { return };
+        let side = self.judge.ledger.sides.of_run(line.host, line.life);
+        let eyes = Eyes::of(&self.judge.told, &self.judge.ledger.sides, side);
+        let mut newest = None;
         let has = usize::try_from(line.acknowledged).expect("it is in memory");
         while let Some(length) = line.output[line.judged..has].iter().position(|byte| *byte == b'\n') {
             let text = std::str::from_utf8(&line.output[line.judged..line.judged + length]).expect("UTF-8");
             self.trace.note(self.now, || format!("person {person} reads {text}"));
-            let seen = line.conversation.hears(text, &self.judge.model, committed, &mut self.judge.book);
-            self.judge.requests.floor = self.judge.requests.floor.max(seen.unwrap_or_default());
+            newest = newest.max(line.conversation.hears(text, eyes, &mut self.judge.book));
             line.judged += length + 1;
             line.since = self.now;
         }
+        self.judge.ledger.sides.seen(side, newest.unwrap_or_default());
     }
 
     /// All was written, and everything of it has arrived: the person sees the end.
@@ -437,14 +439,14 @@ impl World {
     }
 
     fn person_types(&mut self, person: usize, lines: Vec<String>) {
-        let (floor, now) = (self.judge.requests.floor, self.now);
+        let (floor, now) = (self.judge.floor(), self.now);
         let Some(line) = self.people[person].line.as_mut() else { return };
         if line.conversation.open() == 0 {
             line.since = now;
         }
         for text in &lines {
             self.trace.note(now, || format!("person {person} types {text}"));
-            line.conversation.asks(Asked { line: text.clone(), floor }, &mut self.judge.book);
+            line.conversation.asks(Asked { line: text.clone(), floor: floor.clone() }, &mut self.judge.book);
             line.silent |= text == "quit";
         }
         let session = line.session;
@@ -481,13 +483,14 @@ impl World {
 
     /// The accounts of people that live.
     pub fn accounts_of_people(&self) -> Vec<(String, u64)> {
-        let living = self.judge.model.living().filter(|(name, _)| ACCOUNTS.contains(name));
+        let living = self.judge.told[self.survivor().0].model.living().filter(|(name, _)| ACCOUNTS.contains(name));
         living.map(|(name, account)| (name.to_owned(), account)).collect()
     }
 
     /// Somebody logs in, asks for what waits, and leaves.
     pub fn person_empties_mailbox(&mut self, host: usize, name: &str) {
-        self.judge.requests.floor = self.judge.ledger.committed();
+        let survivor = self.survivor();
+        self.judge.ledger.sides.seen(survivor, self.judge.ledger.sides.committed(survivor));
         self.person_connects(0, host);
         let lines = [format!("login|{name}|{PASSWORD}"), "deliver".to_owned(), "quit".to_owned()];
         self.person_types(0, lines.to_vec());

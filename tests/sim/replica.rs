@@ -21,10 +21,11 @@ use plainsong::actors::replicator::presence::Online;
 use plainsong::actors::replicator::requests::Requests;
 use plainsong::actors::replicator::storing::Storing;
 use plainsong::actors::replicator::view::View;
+use plainsong::actors::silence::Found;
 use plainsong::actors::store::{LogJob, StateJob, StateNews};
 use plainsong::consensus::founding::Introduction;
 use plainsong::consensus::{
-    Change, Duty, Frame, Index, Input, Member, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term,
+    Change, Duty, Frame, Index, Input, Member, Origin, ReplicaId, Role, Run, Snapshot, Standing, Term, ViewId, WhyAnew,
 };
 use plainsong::machine;
 use plainsong::machine::audit::Verdict;
@@ -37,6 +38,8 @@ use super::heart::Heart;
 pub const ELECTION_MIN: Duration = Duration::from_millis(250);
 pub const ELECTION_MAX: Duration = Duration::from_millis(500);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_millis(3_000);
+/// `drop_silent_after_ms`, where it is set: the least that is allowed.
+pub const DROP_SILENT_AFTER: Duration = Duration::from_millis(2_000);
 /// Short beside the retentions of these worlds, which are seconds.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(400);
 const ORIGIN_BYTES_MAX: usize = 16 << 20;
@@ -63,6 +66,7 @@ pub enum Mail {
     HandOver,
     Change(Change),
     Dead(Member, Run),
+    Silence(Found),
 }
 
 /// Requests, printable: when they arrived is a real clock's time, and differs from run to run.
@@ -123,6 +127,8 @@ pub enum Out {
     Tell(SessionId, News, Proof),
     Standing(Standing),
     GatherMarks,
+    GaveUp { from: Index, count: u64, to: ViewId },
+    StartAnew(WhyAnew),
     EndRestored,
     EndRemoved,
 }
@@ -153,6 +159,9 @@ pub struct Replica {
     pub keeper: Keeper,
     pub admin: Admin,
     pub calm: bool,
+    /// It was told to start anew.
+    pub ended: bool,
+    drops_silent: bool,
     pub handed: Index,
     sent_to: Option<(Term, ReplicaId)>,
     heard_leader: bool,
@@ -196,6 +205,8 @@ impl Replica {
             keeper: Keeper::default(),
             admin: Admin::default(),
             calm: false,
+            ended: false,
+            drops_silent: false,
             sent_to: None,
             heard_leader: false,
             told_heard: None,
@@ -205,6 +216,12 @@ impl Replica {
             random: 0.0,
             out: Vec::new(),
         }
+    }
+
+    /// Silence counts as death.
+    pub fn drops_silent(&mut self) {
+        self.drops_silent = true;
+        self.heart.drops_silent(DROP_SILENT_AFTER, self.now);
     }
 
     /// Handles everything that has come, then takes one turn.
@@ -229,6 +246,7 @@ impl Replica {
             Mail::Lines(from, lines) => self.heard_from(from, lines),
             Mail::PulseDue => {
                 self.watch_disk();
+                self.give_signs_of_life();
                 self.step(Input::PulseDue);
                 self.heart.tick_is_out = false;
             }
@@ -262,6 +280,8 @@ impl Replica {
             Mail::HandOver => self.step(Input::HandOver),
             Mail::Change(change) => self.change_wanted(change),
             Mail::Dead(member, run) => self.step(Input::Dead(member, run)),
+            Mail::Silence(Found::Silent(silent)) => self.step(Input::Silent(silent)),
+            Mail::Silence(Found::Isolated) => self.step(Input::Isolated),
         }
     }
 
@@ -290,6 +310,7 @@ impl Replica {
         for (id, lines) in std::mem::take(&mut self.to_peers) {
             self.out.push(Out::Lines(id, lines));
         }
+        self.heart.watch(self.node.watched(), self.now);
     }
 
     // --- proposals and reads ---------------------------------------------------------------------------------
@@ -340,6 +361,14 @@ impl Replica {
             && let Some(number) = self.requests.ask_reads()
         {
             self.step(Input::Read(number));
+        }
+    }
+
+    fn give_signs_of_life(&mut self) {
+        if self.drops_silent {
+            for id in self.view.linked() {
+                self.out.push(Out::Pulse(id, vec![PeerLine::Clock(self.clock)]));
+            }
         }
     }
 
@@ -402,9 +431,9 @@ impl Replica {
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
                 PeerLine::Clock(theirs) => self.clocks.heard(from.id, theirs, self.now),
                 PeerLine::News(news) => {
-                    let verdicts = self.view.news(news);
-                    let agree = verdicts.iter().all(|verdict| *verdict == Verdict::Agrees);
-                    ensure!(SameState, agree, "{} finds {verdicts:?}", self.me);
+                    for verdict in self.view.news(from.id, news) {
+                        self.judge_state(verdict);
+                    }
                 }
                 PeerLine::Removed(member, run) => {
                     if (member, run) == (self.me, self.run) {
@@ -494,7 +523,11 @@ impl Replica {
                 Duty::Standing(standing) => self.stands(standing),
                 Duty::StandSoon => self.timers.stand_soon(self.now),
                 Duty::Founded(_) => {}
-                Duty::GaveUp { .. } | Duty::StartAnew(_) => unreachable!("silence is no death in these worlds"),
+                Duty::GaveUp { from, count, to } => self.out.push(Out::GaveUp { from, count, to }),
+                Duty::StartAnew(why) => {
+                    self.ended = true;
+                    self.out.push(Out::StartAnew(why));
+                }
                 Duty::ChangeAnswered(number, verdict) => self.change_answered(number, verdict),
                 Duty::Dismissed => self.dismissed(),
                 Duty::RefuseRemoved(member, run) => self.say(member.id, PeerLine::Removed(member, run)),
@@ -502,6 +535,12 @@ impl Replica {
                 Duty::RefuseRestored(member, run) => self.say(member.id, PeerLine::Restored(member, run)),
             }
         }
+    }
+
+    pub fn judge_state(&mut self, verdict: Verdict) {
+        // Who is about to yield differs from those whom it yields to.
+        let right = verdict == Verdict::Agrees || self.node.may_have_to_yield();
+        ensure!(SameState, right, "{} finds {verdict:?}", self.me);
     }
 
     fn pulse(&mut self, to: ReplicaId, frame: Frame) {

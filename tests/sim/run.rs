@@ -4,7 +4,7 @@ use chat::{AccountId, Answer, MessageId, Query};
 use plainsong::consensus::{ReplicaId, Term};
 use plainsong::machine::MachineStorage;
 
-use super::checkers::{Law, broken, ensure};
+use super::checkers::{Law, SideId, broken, ensure};
 use super::clients::name;
 use super::style::Style;
 use super::trace::Trace;
@@ -37,6 +37,10 @@ pub struct Summary {
     pub expired: u64,
     /// Messages that people were shown.
     pub shown: u64,
+    /// Where silence counts as death: histories beside the first, what was given up, and who started anew.
+    pub forks: u64,
+    pub given_up: u64,
+    pub anew: u64,
 }
 
 impl Summary {
@@ -56,6 +60,9 @@ impl Summary {
             ahead_ms: self.ahead_ms.max(other.ahead_ms),
             expired: self.expired + other.expired,
             shown: self.shown + other.shown,
+            forks: self.forks + other.forks,
+            given_up: self.given_up + other.given_up,
+            anew: self.anew + other.anew,
         }
     }
 }
@@ -83,24 +90,33 @@ pub fn run_styled(seed: u64, style: Option<Style>, trace: Trace) -> (Summary, Tr
     everything_unmarked_comes_again(&mut world);
     rest(&mut world);
     world.states_are_right();
-    world.judge.book.close(&world.judge.model);
-    world.judge.history.close();
+    let survivor = world.survivor();
+    let sides = &world.judge.ledger.sides;
+    sides.close(survivor, &world.hosts);
+    world.judge.book.close(&world.judge.told[survivor.0].model, &world.judge.told);
+    if sides.count() == 1 {
+        world.judge.history.close();
+    }
     let ahead_ms = world.stamped_ahead_ms();
     let requests = &world.judge.requests;
+    let model = &world.judge.told[survivor.0].model;
     let summary = Summary {
         simulated: world.now,
         events: world.happened,
         asked: world.asked,
-        committed: world.judge.ledger.committed().0,
+        committed: world.judge.ledger.sides.committed(survivor).0,
         acknowledged: requests.acknowledged,
         reads: requests.reads,
         refused: requests.refused,
         unknown: requests.unknown,
         histories: world.judge.history.judged,
-        expired: world.judge.model.expired,
+        expired: model.expired,
         shown: world.judge.book.shown,
-        over_quota: world.judge.model.refused_with("MAILBOX_FULL") + world.judge.model.refused_with("FORBIDDEN"),
+        over_quota: model.refused_with("MAILBOX_FULL") + model.refused_with("FORBIDDEN"),
         ahead_ms,
+        forks: world.judge.ledger.sides.count() as u64 - 1,
+        given_up: world.hosts.iter().map(|host| host.gave_up).sum(),
+        anew: world.hosts.iter().map(|host| host.anew).sum(),
     };
     world.note(|| format!("{summary:?}"));
     (summary, world.trace)
@@ -147,9 +163,10 @@ fn each_serves(world: &mut World) {
 
 /// Somebody logs in to each account of the people, and is shown what waits there: all of it, in order, and nothing else.
 fn everything_unmarked_comes_again(world: &mut World) {
-    let at = world.judge.ledger.committed();
+    let survivor = world.survivor();
+    let at = world.judge.ledger.sides.committed(survivor);
     for (name, account) in world.accounts_of_people() {
-        let waits: Vec<u64> = world.judge.model.undelivered(account, at).map(|mail| mail.id).collect();
+        let waits: Vec<u64> = world.judge.told[survivor.0].model.undelivered(account, at).map(|mail| mail.id).collect();
         let host = world.rng.usize(0..world.style.hosts);
         world.person_empties_mailbox(host, &name);
         let deadline = world.now + SERVED_MAX + FSYNCS_OF_A_REQUEST_MAX * world.style.fsync.end;
@@ -163,8 +180,14 @@ fn everything_unmarked_comes_again(world: &mut World) {
 }
 
 impl World {
+    /// The side of whoever leads: at the end, everybody's.
+    pub fn survivor(&self) -> SideId {
+        self.leader().map_or_else(SideId::default, |host| self.judge.ledger.sides.of(host))
+    }
+
     /// Why the cluster is not at rest: nobody leads, logs differ, something waits. `None` once it is.
     fn unrest(&self) -> Option<String> {
+        let survivor = self.survivor();
         let mut leader: Option<(Term, ReplicaId)> = None;
         for (host, there) in self.hosts.iter().enumerate() {
             let who = id(host);
@@ -178,7 +201,8 @@ impl World {
                 return Some(format!("{} is no voter", there.disk.me));
             }
             let (last, commit, applied) = (replica.node.last(), replica.node.commit(), there.stores.state.applied());
-            if (last, commit, applied) != (self.judge.ledger.committed(), last, last) {
+            let sides = &self.judge.ledger.sides;
+            if (sides.of(host), sides.committed(survivor), commit, applied) != (survivor, last, last, last) {
                 return Some(format!("{who}: last {last}, commit {commit}, applied {applied}"));
             }
             if !replica.origin.is_empty() || !replica.requests.is_empty() {
@@ -190,19 +214,21 @@ impl World {
 
     /// All states are the same, and what the model says they are.
     fn states_are_right(&self) {
-        let at = self.judge.ledger.committed();
+        let survivor = self.survivor();
+        let at = self.judge.ledger.sides.committed(survivor);
+        let model = &self.judge.told[survivor.0].model;
         let first = &self.hosts[0].stores.state;
         for (host, there) in self.hosts.iter().enumerate() {
             ensure!(SameState, there.stores.state == *first, "{} and {} differ after {at}", id(host), id(0));
         }
-        for (name, account) in self.judge.model.living() {
+        for (name, account) in model.living() {
             let (account, limit, bytes_max) = (AccountId(account), usize::MAX, usize::MAX);
             let query = Query::Received { account, after: MessageId(0), limit, bytes_max };
             let Ok(Answer::Received { messages, .. }) = chat::answer(first, &query) else {
                 broken(Law::Mailbox, format!("{name} cannot be read"));
             };
             let told: Vec<u64> = messages.iter().map(|m| m.id.0).collect();
-            let all: Vec<u64> = self.judge.model.received(account.0, at).map(|m| m.id).collect();
+            let all: Vec<u64> = model.received(account.0, at).map(|m| m.id).collect();
             ensure!(Mailbox, told == all, "{name} holds {told:?}, and was sent {all:?}");
         }
     }

@@ -105,7 +105,7 @@ impl World {
 
     pub fn hand_to_state(&mut self, host: usize, life: u64, job: StateJob) {
         if let StateJob::Apply(entries) = &job {
-            self.judge.ledger.applies(&self.hosts[host].disk, entries);
+            self.judge.ledger.applies(host, &self.hosts[host].disk, entries);
         }
         let stores = &mut self.hosts[host].stores;
         stores.state_jobs.push_back(job);

@@ -45,10 +45,43 @@ pub struct Style {
     pub changes: bool,
     /// How the cluster is founded.
     pub mode: Mode,
+    /// Silence counts as death, and two sides may serve, or not even then.
+    pub silence: Silence,
+}
+
+/// What becomes of who is silent for [`DROP_SILENT_AFTER`](super::replica::DROP_SILENT_AFTER).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Silence {
+    /// It is waited for.
+    #[default]
+    IsNoDeath,
+    /// It is gone on without. Whoever is cut off, is cut off alone, and from everybody: there is one history.
+    OfOne,
+    /// It is gone on without. Links are cut anyhow, and there may be several histories.
+    OfSides,
 }
 
 /// Seeds from here on are of worlds with views.
 pub const VIEWS_FROM: u64 = 1 << 41;
+
+/// And from here on, of such in which silence counts as death.
+pub const SILENCE_FROM: u64 = 1 << 42;
+
+/// Cuts and pauses are so much longer there: silence takes its time.
+const STRETCHED: Time = 6;
+
+/// What nobody is cut off by, or alone and from everybody.
+const OF_ONE: [Fault; 9] = [
+    Fault::CutOne,
+    Fault::CutLeader,
+    Fault::Pause,
+    Fault::PauseLeader,
+    Fault::SlowDisk,
+    Fault::HungDisk,
+    Fault::FullDisk,
+    Fault::ClockJump,
+    Fault::HandOver,
+];
 
 /// What this mode does not promise to survive, or needs an occasion for.
 const NOT_WITH_VIEWS: [Fault; 3] = [Fault::Wipe, Fault::Snapshot, Fault::Restore];
@@ -81,6 +114,7 @@ impl Style {
             keep: keep(&mut rng.clone()),
             changes: false,
             mode: Mode::Quorum,
+            silence: Silence::default(),
         }
     }
 
@@ -92,7 +126,33 @@ impl Style {
             self.keep = Keep::default();
             self.changes = false;
         }
+        if seed >= SILENCE_FROM { self.counting_silence(seed) } else { self }
+    }
+
+    fn counting_silence(mut self, seed: u64) -> Self {
+        self.hosts = [3, 4, 5, 5][(seed / 4 % 4) as usize];
+        self.chaos += 6 * SECOND;
+        self.fault_pause_max *= 2;
+        if seed.is_multiple_of(4) {
+            self.silence = Silence::OfOne;
+            self.faults = OF_ONE.to_vec();
+        } else {
+            self.silence = Silence::OfSides;
+            // It makes two sides that both serve, if nothing else happens to them for a while: in some worlds little does.
+            if seed % 4 == 1 {
+                self.faults.truncate(2);
+                self.hosts = [4, 5][(seed / 4 % 2) as usize];
+                self.fault_pause_max = 6 * SECOND;
+                self.chaos += 10 * SECOND;
+            }
+            self.faults.extend([Fault::CutHalves; 3]);
+        }
         self
+    }
+
+    /// How much longer cuts and pauses are than other faults.
+    pub fn stretched(&self) -> Time {
+        if self.silence == Silence::IsNoDeath { 1 } else { STRETCHED }
     }
 
     /// Three replicas, fifty requests a second, no faults: for measuring speed.
@@ -115,6 +175,7 @@ impl Style {
             keep: Keep::default(),
             changes: false,
             mode: Mode::Quorum,
+            silence: Silence::default(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What survives what: the whole product with 1, 3, 5 and 7 replicas, in both modes. The table of the README.
 
-use plainsong::consensus::Mode;
+use plainsong::consensus::{Mode, Role};
 
-use super::style::Style;
+use super::hosts::Host;
+use super::style::{Silence, Style};
 use super::trace::Trace;
-use super::world::{SECOND, Time, World};
+use super::world::{MS, SECOND, Time, World};
 
 const SIZES: [usize; 4] = [1, 3, 5, 7];
 const MODES: [Mode; 2] = [Mode::Quorum, Mode::PrimaryBackup];
@@ -14,6 +15,10 @@ const SETTLED: Time = 2 * SECOND;
 const SERVED: Time = 6 * SECOND;
 /// A wiped replica is a member again by then.
 const REFILLED: Time = 15 * SECOND;
+
+/// How long links are cut where silence counts: shorter than what makes silent, and longer.
+const CUTS: std::ops::Range<Time> = 500 * MS..2_500 * MS;
+const CUTS_STEP: usize = 50_000;
 
 /// How many may fail so that the rest serves.
 fn spare(size: usize, mode: Mode) -> usize {
@@ -35,9 +40,9 @@ fn each(mut test: impl FnMut(usize, Mode, World)) {
 /// Whether anything new is committed.
 fn serves(world: &mut World) -> bool {
     world.run_until(world.now + SETTLED);
-    let before = world.judge.ledger.committed();
+    let before = world.judge.ledger.sides.progress();
     world.run_until(world.now + SERVED);
-    world.judge.ledger.committed() > before
+    world.judge.ledger.sides.progress() > before
 }
 
 /// From the lowest id on, which leads most often, and from the highest on.
@@ -92,6 +97,62 @@ pub fn one_hangs() {
         assert_eq!(serves(&mut world), goes_on, "one of {size} hangs, {mode:?}");
         assert!(serves(&mut world), "it goes on, {mode:?}");
     });
+}
+
+/// The same where silence counts as death.
+fn each_of_silence(mut test: impl FnMut(usize, World)) {
+    for size in SIZES.into_iter().filter(|size| *size > 1) {
+        let style = Style { hosts: size, mode: Mode::PrimaryBackup, silence: Silence::OfOne, ..Style::plain(SECOND) };
+        let mut world = World::new(size as u64, Some(style), Trace::off());
+        assert!(serves(&mut world), "{size} replicas");
+        test(size, world);
+    }
+}
+
+/// Whether all are members of whoever leads.
+fn is_whole(world: &World) -> bool {
+    let leader = world.leader().and_then(|host| world.hosts[host].replica.as_ref());
+    leader.is_some_and(|leader| leader.node.voters().len() == world.hosts.len())
+}
+
+pub fn one_is_silent() {
+    each_of_silence(|size, mut world| {
+        for host in [0, size - 1] {
+            let until = world.now + SETTLED + SERVED;
+            (world.hosts[host].paused_until, world.hosts[host].disturbed) = (until, until);
+            assert!(serves(&mut world), "one of {size} hangs");
+            assert!(!is_whole(&world), "it counts as dead");
+            assert!(serves(&mut world) && is_whole(&world), "it is back, of {size}");
+        }
+    });
+}
+
+pub fn one_is_cut_off() {
+    each_of_silence(|size, mut world| {
+        for host in [0, size - 1] {
+            let until = world.now + SETTLED + SERVED;
+            world.cut_off(host, until);
+            assert!(serves(&mut world), "one of {size} is cut off");
+            let leads = |host: &Host| host.replica.as_ref().is_some_and(|r| r.node.standing().role == Role::Leader);
+            assert!(!leads(&world.hosts[host]), "it started anew, and waits");
+            assert!(world.hosts[host].anew > 0 && world.hosts[host].gave_up == 0);
+            assert!(serves(&mut world) && is_whole(&world), "it is back, of {size}");
+        }
+    });
+}
+
+/// Whoever is taken for dead while its links come up, one after the other, is neither waited for nor forgotten.
+pub fn cuts_of_any_length() {
+    for length in CUTS.step_by(CUTS_STEP) {
+        let style = Style { mode: Mode::PrimaryBackup, silence: Silence::OfOne, ..Style::plain(SECOND) };
+        let mut world = World::new(length, Some(style), Trace::off());
+        world.run_until(SETTLED);
+        world.cut_off(1, world.now + length);
+        world.run_until(world.now + length + SERVED);
+        let knows = |host: &Host| host.replica.as_ref().is_some_and(|r| r.node.standing().leader.is_some());
+        assert!(world.hosts.iter().all(knows), "a cut of {} ms: somebody follows nobody", length / MS);
+        assert!(serves(&mut world) && is_whole(&world), "a cut of {} ms", length / MS);
+    }
 }
 
 pub fn one_is_wiped() {

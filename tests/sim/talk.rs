@@ -6,9 +6,7 @@ use plainsong::actors::replicator::requests::{Asked, Expired, Held, Read, Waiter
 use plainsong::actors::store::{Own, StateJob, StateNews};
 use plainsong::consensus::{Index, Input, Mark, Role};
 use plainsong::machine;
-use plainsong::machine::audit::Verdict;
 
-use super::checkers::ensure;
 use super::replica::{ELECTION_MAX, Out, Proof, REQUEST_TIMEOUT, Replica};
 
 impl Replica {
@@ -169,7 +167,7 @@ impl Replica {
                     let mark = Mark { index: checkpoint.index, digest: checkpoint.digest };
                     self.keeper.checkpoint(mark, self.now);
                     let verdict = self.view.checkpoint(checkpoint);
-                    ensure!(SameState, verdict == Verdict::Agrees, "{} finds {verdict:?}", self.me);
+                    self.judge_state(verdict);
                 }
                 self.step(Input::Applied(until));
             }

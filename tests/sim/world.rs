@@ -12,13 +12,13 @@ use plainsong::actors::messages::{News, SessionId};
 use plainsong::consensus::{Member, Mode, ReplicaId, Run};
 use plainsong::machine::MapMachine;
 
-use super::checkers::{Judge, ensure};
+use super::checkers::{Judge, Told, ensure};
 use super::clients::Client;
 use super::hosts::Host;
 use super::net::{Net, Wire};
 use super::people::{Happens, Person, people};
 use super::replica::{Mail, Proof};
-use super::style::Style;
+use super::style::{Silence, Style};
 use super::trace::Trace;
 
 /// Simulated microseconds.
@@ -124,6 +124,11 @@ impl World {
         let style = style.unwrap_or(drawn);
         let mut judge = Judge::default();
         judge.mode = style.mode;
+        judge.told.push(Told::default());
+        let may_fork = style.silence == Silence::OfSides;
+        judge.ledger.sides.may_fork = may_fork;
+        judge.drops_silent = style.silence != Silence::IsNoDeath;
+        (judge.requests.may_fork, judge.book.may_fork) = (may_fork, may_fork);
         judge.service.fsync_max = style.fsync.end;
         let mut world = Self {
             now: 0,
@@ -327,7 +332,7 @@ impl World {
             .leader()
             .filter(|_| self.style.mode == Mode::Quorum)
             .filter(|h| self.hosts[*h].hung_disk_until > now && self.is_storing(*h));
-        let committed = self.judge.ledger.committed();
+        let committed = self.judge.ledger.sides.progress();
         self.judge.service.look(now, serves.then_some(healthy), hangs, disturbed, committed);
     }
 }

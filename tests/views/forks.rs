@@ -154,7 +154,7 @@ fn one_with_silence() {
 fn go_on(world: &mut World, members: &[usize]) {
     for _ in 0..4 {
         members.iter().for_each(|&at| world.settle_own(at));
-        members.iter().for_each(|&to| (0..5).for_each(|from| world.hear_all(to, from)));
+        members.iter().for_each(|&to| (0..world.size()).for_each(|from| world.hear_all(to, from)));
     }
     members.iter().for_each(|&at| world.settle_own(at));
 }
@@ -268,6 +268,42 @@ pub fn no_read_from_what_goes() {
 #[test]
 fn who_is_about_to_give_entries_up_answers_no_read_from_them() {
     no_read_from_what_goes();
+}
+
+/// Who led, was silent, and is heard again before anybody went on without it, leads still, and is answered.
+///   1. Links are mended when a leader has been silent for just long enough: it tells replica 2 of its view, and then the
+///      pulses come.
+///   2. 2 took it for dead in between, and follows nobody. Nobody tells it of the view once more.
+pub fn the_head_is_heard_again() {
+    let mut world = World::with_silence(3, 7, false, true);
+    world.calm();
+    let all = [0, 1, 2];
+    let leader = all.into_iter().find(|at| world.leads(*at)).expect("somebody leads");
+    let other = (leader + 1) % all.len();
+    let watched = world.hosts[other].process.as_ref().map(|p| p.node.watched()).unwrap_or_default();
+    let is_leader = |member: &Member| super::world::host_of(member.id) == leader;
+    let follows = |world: &World| {
+        let standing = world.hosts[other].process.as_ref().map(|process| process.node.standing());
+        standing.and_then(|standing| standing.leader).map(super::world::host_of)
+    };
+    world.tell(other, Input::Silent(watched.into_iter().filter(|(member, _)| is_leader(member)).collect()));
+    go_on(&mut world, &all);
+    assert_eq!(follows(&world), None, "it counts as dead");
+    world.tell(other, Input::Silent(BTreeSet::new()));
+    go_on(&mut world, &all);
+    assert_eq!(follows(&world), Some(leader), "it is heard");
+    let reads = world.counts.reads;
+    world.read(leader);
+    for _ in 0..3 {
+        world.tell(leader, Input::PulseDue);
+        go_on(&mut world, &all);
+    }
+    assert!(world.counts.reads > reads, "all answer the leader that reads");
+}
+
+#[test]
+fn a_leader_that_was_silent_and_is_heard_again_is_followed_again() {
+    the_head_is_heard_again();
 }
 
 /// A replica that hears nobody starts anew before others may take it for dead: of two that are cut apart neither goes on.

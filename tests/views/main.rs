@@ -86,6 +86,7 @@ fn first_broken() {
                 forks::no_read_from_what_goes();
                 forks::outbid_too_late();
                 forks::who_holds_more_stands();
+                forks::the_head_is_heard_again();
             }
             _ if seed.is_multiple_of(FORKS_EVERY) => drop(forks::walk(*seed, false)),
             _ => drop(walk(*seed, false)),

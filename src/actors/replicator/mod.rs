@@ -373,7 +373,7 @@ impl Replicator {
                 PeerLine::Chunk(chunk) => self.tell_courier(CourierJob::Write(from.id, chunk)),
                 PeerLine::Presence(news) => self.online.heard(from.id, news),
                 PeerLine::News(news) => {
-                    for verdict in self.view.news(news) {
+                    for verdict in self.view.news(from.id, news) {
                         self.judge_state(verdict);
                     }
                 }

@@ -79,6 +79,13 @@ impl View {
 
     /// Role, term or leader changed.
     pub fn standing(&mut self, standing: Standing, now: Instant) {
+        // Logs of two views need not be one (`drop_silent_after_ms`). In the next view everybody tells anew what it has.
+        //   1. Replicas 1, 2 and 3 serve apart from 4 and 5, and all hear that 1 to 3 had such and such a state at entry 64.
+        //   2. They yield to 4 and 5, whose log ends at 40, and start anew.
+        //   3. 4 comes to entry 64, and a majority has another state: it would derive its own again, and again.
+        if self.mode == Mode::PrimaryBackup && self.standing.is_none_or(|before| before.term != standing.term) {
+            self.audit.forget_others();
+        }
         self.standing = Some(standing);
         self.contact_changed(now);
     }
@@ -134,10 +141,12 @@ impl View {
         self.full = full;
     }
 
-    /// News that came with a pulse or its answer; and what they say of the states.
-    pub fn news(&mut self, news: Vec<PeerNews>) -> Vec<Verdict> {
+    /// News that came with a pulse or its answer; and what they say of the states. Of these, who leads is heard on all, and
+    /// any other on its own: who leads an older view may know of another history.
+    pub fn news(&mut self, from: ReplicaId, news: Vec<PeerNews>) -> Vec<Verdict> {
         let voters = self.voting_ids();
-        let others = news.iter().filter(|one| one.id != self.me);
+        let leads = self.standing.is_some_and(|standing| standing.leader == Some(from));
+        let others = news.iter().filter(|one| one.id != self.me && (leads || one.id == from));
         let verdicts = others.map(|one| self.audit.note(one.id, one.checkpoint, &voters)).collect();
         // Who joins reports before this replica knows where it is: it is shown without an address, as long as the leader
         // spreads news of it. A report is of one replica, and says nothing of others.
@@ -424,7 +433,7 @@ mod tests {
         let mut spread = view.spread(Index(1));
         let mut tell = |view: &mut View, full: [bool; 2], up: bool| {
             (spread[0].full, spread[2].full, spread[0].up, spread[2].up) = (full[0], full[1], true, up);
-            view.news(spread.clone());
+            view.news(ReplicaId(1), spread.clone());
             view.no_room().is_some()
         };
         assert!(!tell(&mut view, [false, true], true), "two of three have room");
@@ -457,6 +466,34 @@ mod tests {
         assert_eq!(silent(&view), [false, true], "a new link is a new beginning");
     }
 
+    /// Three of five served apart, came to entry 64, and gave it up: when this replica comes to its own entry 64, what they had
+    /// there says nothing. With views only; and what others had is heard of who leads alone.
+    #[test]
+    fn what_was_told_in_an_older_view_outvotes_nobody() {
+        let now = Instant::now();
+        let following = |term| Standing { role: Role::Follower, term: Term(term), leader: Some(ReplicaId(1)) };
+        let had = |id, digest| PeerNews {
+            id: ReplicaId(id),
+            up: true,
+            votes: true,
+            full: false,
+            applied: Index(64),
+            checkpoint: Checkpoint { index: Index(64), digest },
+        };
+        let verdict = |mode, terms: [u64; 2], from| {
+            let mut view = view(now).with_mode(mode);
+            view.standing(following(terms[0]), now);
+            view.news(ReplicaId(from), vec![had(1, 5), had(3, 5)]);
+            view.standing(following(terms[1]), now);
+            view.checkpoint(Checkpoint { index: Index(64), digest: 7 })
+        };
+        let outvoted = Verdict::Outvoted(Index(64));
+        assert_eq!(verdict(Mode::PrimaryBackup, [4, 4], 1), outvoted);
+        assert_eq!(verdict(Mode::PrimaryBackup, [4, 9], 1), Verdict::Agrees);
+        assert_eq!(verdict(Mode::PrimaryBackup, [4, 4], 3), Verdict::Differs(ReplicaId(3), Index(64)));
+        assert_eq!(verdict(Mode::Quorum, [4, 9], 1), outvoted);
+    }
+
     #[test]
     fn a_follower_prints_what_the_leader_spread() {
         let now = Instant::now();
@@ -471,7 +508,7 @@ mod tests {
             applied: Index(applied),
             checkpoint: Checkpoint::default(),
         };
-        view.news(vec![news(1, true, 40), news(2, true, 30), news(3, false, 10)]);
+        view.news(ReplicaId(1), vec![news(1, true, 40), news(2, true, 30), news(3, false, 10)]);
         let status = view.status(Index(38), now, Duration::from_secs(1));
         let rows: Vec<_> = status.replicas.iter().map(|r| (r.id, r.role, r.up, r.applied, r.lag)).collect();
         assert_eq!(rows, [(1, "leader", true, 40, 0), (2, "follower", true, 38, 2), (3, "follower", false, 10, 30)]);

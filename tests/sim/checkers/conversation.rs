@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use plainsong::consensus::Index;
 
-use super::{Law, Model, broken, ensure};
+use super::{Eyes, Floor, Law, Model, Told, broken, ensure};
 
 /// A request that was typed.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Asked {
     /// The line.
     pub line: String,
     /// What was acknowledged to anybody before it was typed.
-    pub floor: Index,
+    pub floor: Floor,
 }
 
 impl Asked {
@@ -92,6 +92,8 @@ pub struct Book {
     /// What the last `deliver` printed.
     delivered: Vec<u64>,
     pub shown: u64,
+    /// Two sides may serve.
+    pub may_fork: bool,
 }
 
 impl Book {
@@ -122,18 +124,25 @@ impl Book {
         std::mem::take(&mut self.delivered)
     }
 
-    /// All is over: every text is there at most once; once, if that was said; not at all, if it was refused.
-    pub fn close(&self, model: &Model) {
-        let mut found: HashMap<&str, Vec<u64>> = HashMap::new();
-        for mail in model.all_mail() {
-            found.entry(&mail.text).or_default().push(mail.id);
-        }
-        for (text, sent) in &self.sent {
-            let ids = found.get(&text[..]).cloned().unwrap_or_default();
-            ensure!(ExactlyOnce, ids.len() <= 1, "{text} is there as {ids:?}");
-            ensure!(ExactlyOnce, sent.granted.is_none_or(|id| ids == [id]), "{text} is {sent:?}, and there as {ids:?}");
-            let refused = sent.granted.is_none() && !sent.open;
-            ensure!(Refusals, !refused || ids.is_empty(), "{text} was refused, and is there as {ids:?}");
+    /// All is over: on each side every text is there at most once; once, if that was said; not at all, if it was refused.
+    /// What was said of a side that was given up holds there: the checker of sides looks whether that was kept.
+    pub fn close(&self, survivor: &Model, sides: &[Told]) {
+        for model in sides.iter().map(|told| &told.model) {
+            let mut found: HashMap<&str, Vec<u64>> = HashMap::new();
+            for mail in model.all_mail() {
+                found.entry(&mail.text).or_default().push(mail.id);
+            }
+            let is_last = std::ptr::eq(model, survivor);
+            for (text, sent) in &self.sent {
+                let ids = found.get(&text[..]).cloned().unwrap_or_default();
+                ensure!(ExactlyOnce, ids.len() <= 1, "{text} is there as {ids:?}");
+                let elsewhere =
+                    |id| !is_last || sides.iter().any(|told| told.model.mail(id).is_some()) && sides.len() > 1;
+                let right = sent.granted.is_none_or(|id| ids == [id] || model.mail(id).is_none() && elsewhere(id));
+                ensure!(ExactlyOnce, right, "{text} is {sent:?}, and there as {ids:?}");
+                let refused = sent.granted.is_none() && !sent.open;
+                ensure!(Refusals, !refused || ids.is_empty(), "{text} was refused, and is there as {ids:?}");
+            }
         }
     }
 }
@@ -174,8 +183,9 @@ impl Conversation {
         self.asked.len()
     }
 
-    /// The peer's kernel has one more line. What was acknowledged by it, if it says so.
-    pub fn hears(&mut self, line: &str, model: &Model, committed: Index, book: &mut Book) -> Option<Index> {
+    /// The peer's kernel has one more line, of a run of that side. What was acknowledged by it, if it says so.
+    pub fn hears(&mut self, line: &str, eyes: Eyes<'_>, book: &mut Book) -> Option<Index> {
+        let model = eyes.model;
         ensure!(Order, !self.over, "after the end comes {line:?}");
         if !std::mem::replace(&mut self.greeted, true) {
             ensure!(Order, line.starts_with("hello|1|"), "the first line is {line:?}");
@@ -193,7 +203,7 @@ impl Conversation {
             }
             "past" | "help" | "user" => {}
             "bye" => self.over = true,
-            _ => return self.is_answered(line, model, committed, book),
+            _ => return self.is_answered(line, eyes, book),
         }
         None
     }
@@ -234,7 +244,8 @@ impl Conversation {
         self.shown.extend(std::mem::take(&mut self.loose));
     }
 
-    fn is_answered(&mut self, line: &str, model: &Model, committed: Index, book: &mut Book) -> Option<Index> {
+    fn is_answered(&mut self, line: &str, eyes: Eyes<'_>, book: &mut Book) -> Option<Index> {
+        let model = eyes.model;
         let Some(asked) = self.asked.pop_front() else {
             broken(Law::Order, format!("nothing was asked, and answered with {line:?}"));
         };
@@ -248,7 +259,7 @@ impl Conversation {
         let rest: Vec<&str> = words.collect();
         let request = asked.words();
         if (first, second, request[0]) == ("ok", "deliver", "deliver") {
-            self.is_delivered(&asked, &rest, model, book);
+            self.is_delivered(&asked, &rest, eyes, book);
             return None;
         }
         if request[0] == "deliver" {
@@ -259,12 +270,13 @@ impl Conversation {
             ("ok", "sent" | "queued", ["send", to, text]) => return Some(self.is_sent(to, text, &rest, model, book)),
             ("err" | "retry", code, ["send", _, text]) => {
                 let sent = book.sent.get_mut(*text).expect("it was typed");
-                // Under a key an earlier attempt may be open for ever.
-                sent.open = code == "UNKNOWN" || asked.key().is_some();
+                // Under a key an earlier attempt may be open for ever. What an entry of one side refused may stand in another
+                // place on another.
+                sent.open = code == "UNKNOWN" || asked.key().is_some() || book.may_fork && first == "err";
             }
-            ("ok", "login", ["login", name, _]) => self.logs_in(name, &rest, &asked, model, committed),
+            ("ok", "login", ["login", name, _]) => self.logs_in(name, &rest, &asked, eyes),
             ("ok", "create", ["create", name, _]) => {
-                let found = model.accounts_between(name, asked.floor, committed);
+                let found = model.accounts_between(name, eyes.least(&asked.floor), eyes.committed);
                 ensure!(Linearizable, !found.is_empty(), "{name} is created, and nobody committed it");
                 self.speaks(found);
             }
@@ -285,25 +297,23 @@ impl Conversation {
         ensure!(ExactlyOnce, right, "{text:?} to {to} is acknowledged as {id}, which is {:?}", model.mail(id));
         let sent = book.sent.get_mut(text).expect("it was typed");
         let again = sent.granted.replace(id);
-        ensure!(ExactlyOnce, again.is_none_or(|first| first == id), "{text:?} is {again:?}, and {id}");
+        // What another side said is given up, or this is.
+        let same = again.is_none_or(|first| first == id || model.mail(first).is_none());
+        ensure!(ExactlyOnce, same, "{text:?} is {again:?}, and {id}");
         // A repeat under a key gets its first id again.
         ensure!(Order, again.is_some() || sent.open, "{text:?} is acknowledged unasked");
         self.sent = self.sent.max(id);
         Model::index_of(id)
     }
 
-    fn logs_in(&mut self, name: &str, rest: &[&str], asked: &Asked, model: &Model, committed: Index) {
-        let found = model.accounts_between(name, asked.floor, committed);
+    fn logs_in(&mut self, name: &str, rest: &[&str], asked: &Asked, eyes: Eyes<'_>) {
+        let (floor, committed) = (eyes.least(&asked.floor), eyes.committed);
+        let found = eyes.model.accounts_between(name, floor, committed);
         ensure!(Linearizable, !found.is_empty(), "{name} is logged in to, and did not live");
         let waiting: usize = rest.last().and_then(|count| count.parse().ok()).expect("a count");
         if let [account] = found[..] {
-            let ever = model.waited(account, asked.floor, committed).contains(&waiting);
-            ensure!(
-                Linearizable,
-                ever,
-                "{name} is told of {waiting} messages, from {} to {committed} never",
-                asked.floor
-            );
+            let ever = eyes.model.waited(account, floor, committed).contains(&waiting);
+            ensure!(Linearizable, ever, "{name} is told of {waiting} messages, from {floor} to {committed} never");
         }
         self.speaks(found);
     }
@@ -315,7 +325,8 @@ impl Conversation {
         };
     }
 
-    fn is_delivered(&mut self, asked: &Asked, rest: &[&str], model: &Model, book: &mut Book) {
+    fn is_delivered(&mut self, asked: &Asked, rest: &[&str], eyes: Eyes<'_>, book: &mut Book) {
+        let model = eyes.model;
         let numbers: Vec<usize> = rest.iter().filter_map(|number| number.parse().ok()).collect();
         let &[count, left] = &numbers[..] else { broken(Law::Order, format!("{rest:?} are no counts")) };
         ensure!(Order, count <= self.loose.len(), "{count} were delivered, and {:?} came", self.loose);
@@ -332,7 +343,7 @@ impl Conversation {
         let Speaker::Account(account) = self.speaker else { return };
         if left == 0 && asked.words().len() == 1 && !model.is_gone(account) {
             let missing = |mail: &&super::model::Mail| mail.waits() && !self.shown.contains(&(account, mail.id));
-            let missed = model.received(account, asked.floor).find(missing);
+            let missed = model.received(account, eyes.least(&asked.floor)).find(missing);
             ensure!(
                 Delivery,
                 missed.is_none(),

@@ -6,6 +6,7 @@ use plainsong::consensus::{Body, Boot, ClusterId, Entry, Index, Log, Member, Mem
 use plainsong::mode::Core;
 
 use super::ensure;
+use super::sides::{SideId, Sides};
 use crate::sim::disk::Disk;
 use crate::sim::hosts::Host;
 
@@ -19,8 +20,8 @@ struct Reign {
 /// See the module's header.
 #[derive(Default)]
 pub struct Ledger {
-    /// Entry `i` at `i - 1`, and the least term in which a node took it for committed.
-    committed: Vec<(Entry, Term)>,
+    /// Each with all that was committed on it: one, unless silence counts as death.
+    pub sides: Sides,
     memberships: Vec<(Index, Membership)>,
     reigns: BTreeMap<Term, Reign>,
     /// Members whose disk was wiped, or put back: their promises are void.
@@ -30,17 +31,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The last committed entry.
-    pub fn committed(&self) -> Index {
-        Index(self.committed.len() as u64)
-    }
-
-    /// The committed entry at an index.
-    pub fn entry(&self, index: Index) -> Option<&Entry> {
-        let at = usize::try_from(index.0.checked_sub(1)?).ok()?;
-        self.committed.get(at).map(|(entry, _)| entry)
-    }
-
     /// The committed voters, and since which entry.
     pub fn membership(&self) -> Option<&(Index, Membership)> {
         self.memberships.last()
@@ -57,8 +47,8 @@ impl Ledger {
         ensure!(NoFalseClaims, forgets || before < Some(boot), "host {host} starts as boot {boot} of {me} once more");
     }
 
-    /// A node took what is between `before` and its commit index for committed. Gives what is news.
-    pub fn commit_moved(&mut self, node: &Core, disk: &Disk, before: Index) -> Vec<Entry> {
+    /// A node took what is between `before` and its commit index for committed. Gives what is news, and on which side.
+    pub fn commit_moved(&mut self, host: usize, node: &Core, disk: &Disk, before: Index) -> (SideId, Vec<Entry>) {
         let after = node.commit();
         ensure!(CommittedForever, after > before, "the commit index of {} falls from {before} to {after}", node.me());
         let term = node.standing().term;
@@ -68,21 +58,17 @@ impl Ledger {
             let on_disk = || disk.entry(index).filter(|e| node.log().term_at(index) == Some(e.term)).cloned();
             let Some(entry) = in_memory.or_else(on_disk) else {
                 ensure!(LogsAgree, false, "{} takes {index} for committed, but lacks it", node.me());
-                return news;
+                break;
             };
-            news.extend(self.commits(node.me(), term, entry));
+            if self.sides.commits(host, node.me(), term, &entry) {
+                self.names_voters(&entry);
+                news.push(entry);
+            }
         }
-        news
+        (self.sides.of(host), news)
     }
 
-    fn commits(&mut self, who: Member, term: Term, entry: Entry) -> Option<Entry> {
-        let at = usize::try_from(entry.index.0 - 1).expect("fits");
-        if let Some((known, in_term)) = self.committed.get_mut(at) {
-            *in_term = term.min(*in_term);
-            ensure!(CommittedForever, *known == entry, "{who} commits {entry:?}, but before it was {known:?}");
-            return None;
-        }
-        ensure!(LogsAgree, at == self.committed.len(), "{who} commits {} before what precedes it", entry.index);
+    fn names_voters(&mut self, entry: &Entry) {
         match &entry.body {
             Body::Founding(record) => {
                 ensure!(OneFounding, self.cluster.is_none(), "a second founding record is committed: {record:?}");
@@ -93,8 +79,6 @@ impl Ledger {
             Body::Membership(membership) => self.memberships.push((entry.index, membership.clone())),
             Body::Noop | Body::Command(_) => {}
         }
-        self.committed.push((entry.clone(), term));
-        Some(entry)
     }
 
     /// A leader's commit index moved: a majority of its voters must hold it on their disks.
@@ -114,7 +98,7 @@ impl Ledger {
 
     /// A client was told of this entry.
     pub fn is_held_by_majority(&self, hosts: &[Host], index: Index) {
-        let Some(entry) = self.entry(index) else {
+        let Some(entry) = self.sides.entry(SideId::default(), index) else {
             ensure!(MajorityHolds, false, "a client is told of {index}, which nobody committed");
             return;
         };
@@ -130,10 +114,17 @@ impl Ledger {
         );
     }
 
+    /// The same where silence counts: nobody knows who leads while somebody who led hangs. Whoever says so has it in its log, or has given it up by now, and kept it.
+    pub fn is_held_by_teller(&self, side: SideId, disk: &Disk, index: Index) {
+        let entry = self.sides.entry(side, index);
+        let held = entry.is_some_and(|entry| holds(disk, entry));
+        ensure!(MajorityHolds, held, "a client is told of {index}, which {} lacks that told it", disk.me);
+    }
+
     /// The same with views. The members at that time may be gone; whoever leads now has it, and whoever leads next is looked
     /// at when it begins.
     pub fn is_held_by_leader(&self, hosts: &[Host], index: Index) {
-        let term = self.entry(index).map(|entry| entry.term);
+        let term = self.sides.entry(SideId::default(), index).map(|entry| entry.term);
         let nodes = hosts.iter().filter_map(|h| h.replica.as_ref()).map(|r| &r.node);
         let leads = |node: &&Core| node.standing().role == Role::Leader;
         let newest = nodes.filter(leads).max_by_key(|node| node.standing().term).map(Core::me);
@@ -143,7 +134,10 @@ impl Ledger {
 
     fn holders(&self, voters: &[Member], hosts: &[Host], index: Index, term: Option<Term>) -> usize {
         let holds = |member: &&Member| {
-            let holds = |disk: &Disk| disk.base.index > index || term.is_some() && disk.term_at(index) == term;
+            // Who has yielded meanwhile has it still, aside.
+            let aside = |disk: &Disk| disk.orphans.iter().any(|(_, e)| e.index == index && Some(e.term) == term);
+            let in_log = |disk: &Disk| disk.base.index > index || term.is_some() && disk.term_at(index) == term;
+            let holds = |disk: &Disk| in_log(disk) || aside(disk);
             self.forgetful.contains(member) || hosts.iter().any(|h| h.disk.me == **member && holds(&h.disk))
         };
         voters.iter().filter(holds).count()
@@ -158,8 +152,7 @@ impl Ledger {
             return;
         }
         self.reigns.insert(term, Reign { leader: me, boot, log: node.log().clone() });
-        // Who is elected late, in a term that is over, need not have what a later term committed.
-        for (entry, _) in self.committed.iter().filter(|(_, in_term)| *in_term < term) {
+        for entry in self.sides.needed_by(node) {
             let here = node.log().term_at(entry.index);
             ensure!(
                 CommittedForever,
@@ -195,11 +188,12 @@ impl Ledger {
     }
 
     /// Entries go to a state: they must be on the disk, and committed.
-    pub fn applies(&self, disk: &Disk, entries: &[Entry]) {
+    pub fn applies(&self, host: usize, disk: &Disk, entries: &[Entry]) {
         for entry in entries {
             let (me, index) = (disk.me, entry.index);
             ensure!(NoFalseClaims, disk.entry(index) == Some(entry), "{me} applies {index}, which its disk lacks");
-            ensure!(LogsAgree, self.entry(index) == Some(entry), "{me} applies {entry:?}, which nobody committed");
+            let committed = self.sides.entry(self.sides.of(host), index);
+            ensure!(LogsAgree, committed == Some(entry), "{me} applies {entry:?}, which nobody committed");
         }
     }
 
@@ -207,4 +201,9 @@ impl Ledger {
     pub fn told_to_start_anew(&self, me: Member) {
         ensure!(NoFalseAlarm, self.forgetful.contains(&me), "{me} is told so, and its disk is whole");
     }
+}
+
+/// Whether it is in the log, or kept aside.
+pub fn holds(disk: &Disk, entry: &Entry) -> bool {
+    disk.entry(entry.index) == Some(entry) || disk.orphans.iter().any(|(_, orphan)| orphan == entry)
 }
