@@ -9,6 +9,7 @@
 //! | [`heartbeat::Heartbeat`] | the pulse links: who is alive, and the evidence that somebody is not | pulse |
 //! | [`election::Election`] | when to stand for election | pulse |
 //! | [`store`] | the one writer of `log.db`, the one of `state.db`: plain threads, not actors | their own |
+//! | [`copier`] | the copying of `state.db`'s write-ahead log into the file | its own thread |
 //! | [`courier`] | copies of the state, made or fetched | its own thread |
 //! | [`hasher`] | Argon2id | its own threads |
 //!
@@ -25,6 +26,7 @@
 //! | Store (state) → Replicator | [`internal::FromState`] | one for each job | — |
 //! | Replicator → Courier | [`courier::CourierJob`] | pieces that were asked for: `PIECES_ASKED` a follower | its fetcher asks for no more |
 //! | Replicator → Archivist, and back | up to where; [`archivist::Archived`] | 1 | the next one waits |
+//! | Store (state) → Copier | a nudge | 1 | it is at work, and looks once more |
 //! | Courier → Replicator | [`courier::FromCourier`] | one for each job | — |
 //! | Replicator → Peer | [`internal::ToPeer`] | the follower's in-flight window, the origin's window | `LINK_OUT_BYTES_MAX`: the link is cut |
 //! | Peer → Replicator | [`internal::FromPeer`] | one chunk of the socket (`send().await`) | the socket is not read |
@@ -40,6 +42,7 @@
 pub mod acceptor;
 pub mod admin;
 pub mod archivist;
+pub mod copier;
 pub mod courier;
 pub mod directory;
 pub mod election;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use actix::Recipient;
 use chat::{Answer, Effect, Query};
 
+use super::copier::Copier;
 use super::internal::{FromLog, FromState};
 use crate::consensus::{Batch, Boot, Entry, Index, Member, Reader};
 use crate::machine::audit::{self, Checkpoint};
@@ -173,7 +174,15 @@ impl StateAccess {
 /// Starts the state's thread. `me` and `boot` tell this run's own proposals from others'.
 pub fn start_state(store: StateStore, me: Member, boot: Boot, to: Recipient<FromState>) -> std::io::Result<State> {
     let (errands, queue) = channel();
+    let copier = match store.wal_copier() {
+        Ok(wal) => Some(Copier::start(wal)?),
+        Err(error) => {
+            log::info!("state: its writer copies the write-ahead log itself, which will be slower: {error}");
+            None
+        }
+    };
     let applier = Arc::new(Mutex::new(Applier {
+        copier,
         store,
         me,
         boot,
@@ -330,6 +339,8 @@ impl StateThread {
 
 /// Applies, tells, commits.
 struct Applier {
+    /// Before the store, to be dropped before it.
+    copier: Option<Copier>,
     store: StateStore,
     me: Member,
     boot: Boot,
@@ -408,7 +419,10 @@ impl Applier {
             applier.store.commit()
         });
         self.uncommitted.clear();
-        self.uncommitted_bytes = 0;
+        let bytes = std::mem::take(&mut self.uncommitted_bytes);
+        if let Some(copier) = &mut self.copier {
+            copier.committed(bytes);
+        }
         self.commit_at = None;
         committed.is_some()
     }

@@ -138,3 +138,22 @@ async fn damage_met_at_once_is_told_by_the_thread() {
     drop(access);
     thread.join().expect("it ends");
 }
+
+#[actix_rt::test]
+async fn the_write_ahead_log_is_copied_beside_its_writer() {
+    /// More than 2 MiB of entries: more than the copier is nudged for, and far less than the writer copies at.
+    const MANY: u64 = 50_000;
+    let (dir, opened) = logged(2);
+    let (me, (to, mut heard)) = (opened.recovered.me, listener());
+    let State { access, thread } = start_state(opened.state, me, Boot(1), to).expect("a thread");
+    access.send(StateJob::Apply(entries(me, 1, MANY))).expect("it lives");
+    assert_eq!(until(&heard.recv().await.expect("news")), Index(MANY));
+    let copied = || std::fs::metadata(dir.path().join("state.db")).expect("it is there").len();
+    let give_up = Instant::now() + Duration::from_secs(20);
+    while copied() < 1 << 20 {
+        assert!(Instant::now() < give_up, "only {} bytes are in the file", copied());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(access);
+    thread.join().expect("it ends");
+}

@@ -68,6 +68,26 @@ pub(super) fn open_writer(path: &Path, sync: Sync, cache_kib: u32) -> Result<Con
     Ok(conn)
 }
 
+/// Copies a write-ahead log into its file, beside the one writer.
+///
+/// SQLite goes on behind what was copied before, whoever did it, and begins the write-ahead log anew once a commit finds
+/// all of it copied.
+#[derive(Debug)]
+pub struct WalCopier(Connection);
+
+impl WalCopier {
+    /// It writes no page of its own: it needs no cache, and only the fsyncs of [`Sync::Normal`].
+    pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
+        const CACHE_KIB: u32 = 64;
+        open_writer(path, Sync::Normal, CACHE_KIB).map(Self)
+    }
+
+    /// Copies what is committed, and no reader needs to be left; waits for nobody but the disk.
+    pub fn copy(&self) -> Result<(), StorageError> {
+        Ok(self.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+    }
+}
+
 /// Lengthens a write-ahead log with zeros, so that commits overwrite what is allocated already: an fsync of a file that
 /// grows also waits for the file system's journal, which all files of the disk share. That is half of a lone commit's
 /// time. SQLite takes a frame of zeros for the log's end, as it does what is left over from before a checkpoint.

@@ -48,6 +48,7 @@ use crate::machine::MachineStorage as _;
 
 pub use archive::{FILE_ENTRIES_MAX as ARCHIVE_ENTRIES, History, archive};
 pub use backup::{Backup, backup, restore};
+pub use db::WalCopier;
 pub use dir::DataDir;
 pub use error::StorageError;
 #[doc(hidden)]

@@ -39,7 +39,7 @@ use rusqlite::Connection;
 
 use crate::consensus::{Boot, Index, Member, Mode};
 use crate::machine::MachineStorage;
-use crate::storage::db::{self, Sync};
+use crate::storage::db::{self, Sync, WalCopier};
 use crate::storage::error::StorageError;
 use crate::storage::number::Num;
 
@@ -101,6 +101,15 @@ impl StateStore {
         let young = young::Young::load(&conn, progress.filed, young::Pace::default())?;
         let (committed, hot, fresh) = (progress.clone(), RefCell::default(), RefCell::default());
         Ok(Self { conn, owner, young, committed, progress, hot, fresh, purging: true, mode: Mode::Quorum })
+    }
+
+    /// What copies the write-ahead log into the file beside this writer. To be dropped before it.
+    pub fn wal_copier(&self) -> Result<WalCopier, StorageError> {
+        let path = self.conn.path().ok_or_else(|| {
+            let source = std::io::Error::other("its path is no UTF-8");
+            StorageError::Io { doing: "open", path: schema::FILE.into(), source }
+        })?;
+        WalCopier::open(Path::new(path))
     }
 
     /// Starts a transaction: entries are applied until [`StateStore::commit`].
