@@ -2,6 +2,7 @@
 //! between two answers at a client that sends one message after the other through a follower, while others load the
 //! cluster through all followers. No request of any of them may be refused.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -49,6 +50,9 @@ pub struct Args {
     /// Connections that load the cluster meanwhile, each with four requests in flight; 0 for none.
     #[arg(long, default_value_t = 4)]
     load: usize,
+    /// Show what the replicas logged in rounds with a longer gap than this, in milliseconds.
+    #[arg(long)]
+    explain: Option<u64>,
 }
 
 /// Answers to the client before and after an end that make a round.
@@ -63,8 +67,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let mut gaps = Vec::new();
         let mut refused = 0;
         for round in 0..args.rounds {
+            let before = logs(&cluster)?;
             let (gap, load) = around(&mut cluster, network.as_mut(), args, end, round)?;
             gaps.push(gap);
+            if args.explain.is_some_and(|above| gap > Duration::from_millis(above)) {
+                println!("round {round} by {end:?}: {:.1} ms", gap.as_secs_f64() * 1000.0);
+                explain(&before, &logs(&cluster)?);
+            }
             if let Err(error) = load {
                 refused += 1;
                 println!("round {round}: {error:#}");
@@ -84,6 +93,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// What each replica has logged so far.
+fn logs(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    cluster.ids().into_iter().map(|id| Ok(fs::read_to_string(cluster.log_file(id))?)).collect()
+}
+
+/// What all have logged since, by the time at which they did.
+fn explain(before: &[String], after: &[String]) {
+    let news = after.iter().zip(before).zip(1..);
+    let mut lines: Vec<(&str, u16)> =
+        news.flat_map(|((after, before), id)| after[before.len()..].lines().map(move |line| (line, id))).collect();
+    lines.sort_unstable();
+    for (line, id) in lines {
+        println!("  replica {id}: {line}");
+    }
 }
 
 /// A cluster on hosts of its own, whose links can be cut.

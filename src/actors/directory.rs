@@ -34,9 +34,13 @@ impl Book {
 }
 
 /// Which links stand, and with which run: so that nobody dials what stands, and a second process under one id is told
-/// from a restart. Written by Peer and Heartbeat.
+/// from a restart. Written by Peer and Heartbeat. And which run each replica has shown itself as last: a restart that
+/// does so is dialed at once.
 #[derive(Debug, Default)]
-pub struct LinkTable(Mutex<HashMap<(ReplicaId, Kind), Run>>);
+pub struct LinkTable {
+    standing: Mutex<HashMap<(ReplicaId, Kind), Run>>,
+    shown: watch::Sender<BTreeMap<ReplicaId, Run>>,
+}
 
 impl LinkTable {
     /// A link is up.
@@ -59,8 +63,18 @@ impl LinkTable {
         self.table().get(&(id, Kind::Data)).copied()
     }
 
+    /// A replica has proved itself.
+    pub fn show(&self, id: ReplicaId, run: Run) {
+        self.shown.send_if_modified(|shown| shown.insert(id, run) != Some(run));
+    }
+
+    /// To be told of those that do.
+    pub fn shown(&self) -> watch::Receiver<BTreeMap<ReplicaId, Run>> {
+        self.shown.subscribe()
+    }
+
     fn table(&self) -> std::sync::MutexGuard<'_, HashMap<(ReplicaId, Kind), Run>> {
-        self.0.lock().expect("nobody panics while holding it: a panic aborts")
+        self.standing.lock().expect("nobody panics while holding it: a panic aborts")
     }
 }
 

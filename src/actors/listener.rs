@@ -54,7 +54,10 @@ pub async fn listen(listener: TcpListener, identity: Identity, owners: Owners) {
                     let welcomed = identity.accept(stream).await;
                     drop(permit);
                     let done = match welcomed {
-                        Ok(Accepted::Link(stream, hello)) => attach(stream, hello, &owners),
+                        Ok(Accepted::Link(stream, hello)) => {
+                            identity.links.show(hello.who.member.id, hello.who.run);
+                            attach(stream, hello, &owners)
+                        }
                         Ok(Accepted::Admin(stream, question)) => {
                             let _one = admins.acquire_owned().await.expect("the semaphore is never closed");
                             log::info!("{from} asks: {}", question.print());

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::directory::LinkTable;
 use super::internal::{Attach, FromPeer, LinkEnded, ToPeer};
@@ -199,13 +200,14 @@ async fn address_to_dial(identity: &mut Identity, me: ReplicaId, id: ReplicaId, 
         match address {
             Some(address) => return address,
             // Nothing changes any more once the Replicator is gone: then this task is ended.
-            None => drop(tokio::time::timeout(REDIAL_MAX, identity.book.changed()).await),
+            None => drop(timeout(REDIAL_MAX, identity.book.changed()).await),
         }
     }
 }
 
-/// Tells the higher ids, which dial this replica, that it is here, as long as they do not. Whoever finds that it was
-/// removed meanwhile, or that another process has its id, says so: nobody else would.
+/// Tells the higher ids, which dial this replica, that it is here, as long as they do not: one that waits before its next
+/// dial waits no longer ([`Pauses`]). Whoever finds that it was removed meanwhile, or that another process has its id, says
+/// so: nobody else would.
 pub async fn announce(mut identity: Identity, id: ReplicaId) {
     loop {
         let address = identity.book.borrow_and_update().internal(id).map(str::to_owned);
@@ -219,13 +221,40 @@ pub async fn announce(mut identity: Identity, id: ReplicaId) {
     }
 }
 
+/// The pauses between dials of one replica. One that starts shows itself as soon as it listens ([`announce`]), and is not
+/// left waiting:
+///   1. replica 2 is down; 5 dials it, with growing pauses;
+///   2. 2 starts, and a moment later is elected by 1 and 3, which it dials itself, or whose pauses were over;
+///   3. 5 neither hears of that nor can forward a request, until its own pause is over.
+struct Pauses {
+    id: ReplicaId,
+    backoff: Backoff,
+    shown: watch::Receiver<BTreeMap<ReplicaId, Run>>,
+    known: Option<Run>,
+}
+
+impl Pauses {
+    fn new(id: ReplicaId, links: &LinkTable) -> Self {
+        Self { id, backoff: Backoff::default(), shown: links.shown(), known: None }
+    }
+
+    async fn pause(&mut self) {
+        let (id, known) = (self.id, self.known);
+        let showing = self.shown.wait_for(|shown| shown.get(&id).copied() != known);
+        if let Ok(Ok(shown)) = timeout(self.backoff.pause(), showing).await {
+            self.known = shown.get(&id).copied();
+            self.backoff.reset();
+        }
+    }
+}
+
 /// Keeps a link of one kind to one replica: dials, hands the connection over, waits for its end, dials again.
 pub async fn keep_dialed<A>(mut identity: Identity, me: ReplicaId, id: ReplicaId, kind: Kind, to: Addr<A>)
 where
     A: Actor + Handler<Attach>,
     A::Context: actix::dev::ToEnvelope<A, Attach>,
 {
-    let mut backoff = Backoff::default();
+    let mut pauses = Pauses::new(id, &identity.links);
     let mut last_error = String::new();
     let mut short_lived = 0;
     while to.connected() {
@@ -239,7 +268,7 @@ where
                 // Never sent: resolves when the link drops its end.
                 let _ = ended.await;
                 if attached.elapsed() >= SHORT_LIVED {
-                    backoff.reset();
+                    pauses.backoff.reset();
                     short_lived = 0;
                 } else {
                     short_lived += 1;
@@ -251,7 +280,7 @@ where
                     }
                     // 1. Two processes run under one id. 2. The newer connection of a replica replaces the older.
                     // 3. Without a pause they replaced each other's a thousand times a second.
-                    tokio::time::sleep(backoff.pause()).await;
+                    pauses.pause().await;
                 }
             }
             Err(error) => {
@@ -264,7 +293,7 @@ where
                     log::log!(level, "replica {id} at {address}: {error}");
                     last_error = error;
                 }
-                tokio::time::sleep(backoff.pause()).await;
+                pauses.pause().await;
             }
         }
     }
@@ -277,6 +306,28 @@ mod tests {
 
     fn run(boot: u64, nonce: u32) -> Run {
         Run { boot: Boot(boot), nonce }
+    }
+
+    /// Whether the dialer goes on at once, without a pause.
+    async fn goes_on(pauses: &mut Pauses) -> bool {
+        tokio::select! {
+            biased;
+            () = pauses.pause() => true,
+            () = tokio::task::yield_now() => false,
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_new_run_that_shows_itself_is_dialed_at_once_and_each_run_but_once() {
+        let links = LinkTable::default();
+        let mut pauses = Pauses::new(ReplicaId(2), &links);
+        assert!(!goes_on(&mut pauses).await, "nobody has shown himself");
+        links.show(ReplicaId(2), run(1, 7));
+        links.show(ReplicaId(2), run(2, 8));
+        assert!(goes_on(&mut pauses).await, "also when it was shown during a dial");
+        links.show(ReplicaId(2), run(2, 8));
+        links.show(ReplicaId(3), run(1, 9));
+        assert!(!goes_on(&mut pauses).await, "that run was dialed, and the other replica is not meant");
     }
 
     #[test]

@@ -81,9 +81,15 @@ impl Timers {
     ///   2. this replica finds the evidence, and is about to stand;
     ///   3. it reads those appends: were they to start the timers anew, the election would be a quarter second late.
     pub fn heard(&mut self, now: Instant, random: f64) {
-        if self.evidence > 0 || self.standing.is_none_or(|s| s.role == Role::Leader) {
+        // What a candidate hears changes its standing, or nothing. It is told of its own vote behind the standing, which
+        // said when to stand again if nobody wins: were the vote to start the timers anew, a tie would last for half a second.
+        if self.evidence > 0 || self.standing.is_none_or(|s| matches!(s.role, Role::Leader | Role::Candidate)) {
             return;
         }
+        self.start(now, random);
+    }
+
+    fn start(&mut self, now: Instant, random: f64) {
         self.quiet_at = Some(now + self.min);
         if self.stands() {
             self.stand_at = Some(now + self.random_timeout(random));
@@ -117,7 +123,7 @@ impl Timers {
                 //   3. were 1 never quiet, it would refuse 2 for ever, because it "heard of a leader just now".
                 (self.stand_at, self.check_at) = (None, None);
                 if self.quiet_at.is_none() {
-                    self.heard(now, random);
+                    self.start(now, random);
                 }
             }
             Role::Follower | Role::Candidate => {
@@ -133,7 +139,7 @@ impl Timers {
                     self.evidence = 0;
                 }
                 if self.stand_at.is_none() || self.evidence == 0 && standing.role == Role::Follower {
-                    self.heard(now, random);
+                    self.start(now, random);
                 }
                 if later && standing.leader.is_none() {
                     self.backoff = BACKOFF_MAX.min(self.backoff * 2);
@@ -323,6 +329,18 @@ mod tests {
         assert_eq!(pauses.last(), Some(&(VOTING_TIME * BACKOFF_MAX)));
         timers.standing(now, standing(Role::Follower, Some(2)), 0.0);
         assert_eq!(timers.next(), Some(now + MIN), "somebody leads");
+    }
+
+    #[test]
+    fn what_a_candidate_hears_of_its_own_vote_does_not_prolong_a_tie() {
+        let start = Instant::now();
+        let mut timers = follower(2, start);
+        timers.due(start + 2 * MAX, 0.5);
+        let mut candidate = standing(Role::Candidate, None);
+        candidate.term = Term(4);
+        timers.standing(start + 2 * MAX, candidate, 0.5);
+        timers.heard(start + 2 * MAX, 0.5);
+        assert_eq!(timers.next(), Some(start + 2 * MAX + VOTING_TIME + RANK_STEP));
     }
 
     #[test]
