@@ -331,7 +331,6 @@ impl Handler<ToHeartbeat> for Heartbeat {
 
     fn handle(&mut self, message: ToHeartbeat, ctx: &mut Self::Context) {
         match message {
-            ToHeartbeat::Ticked => self.tick_is_out = false,
             ToHeartbeat::Watch(watched) => {
                 if let Some(silence) = &mut self.silence {
                     silence.watch(&watched, Instant::now());
@@ -349,8 +348,9 @@ impl Handler<ToHeartbeat> for Heartbeat {
                 self.tell_who_lives();
                 self.arm(ctx);
             }
-            ToHeartbeat::Pulses(pulses) => {
-                for (id, lines) in pulses {
+            ToHeartbeat::Pulses { lines, ticked } => {
+                self.tick_is_out &= !ticked;
+                for (id, lines) in lines {
                     if let Some(link) = self.links.get(&id).filter(|link| link.outbox.len() < PULSE_OUT_BYTES_MAX) {
                         link.outbox.put(&lines);
                     }

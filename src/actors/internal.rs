@@ -110,10 +110,13 @@ pub enum FromHeartbeat {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum ToHeartbeat {
-    /// Lines for pulse links.
-    Pulses(Vec<(ReplicaId, Vec<PeerLine>)>),
-    /// The last [`FromHeartbeat::PulseDue`] was handled: the next may come.
-    Ticked,
+    /// For pulse links.
+    Pulses {
+        /// By link.
+        lines: Vec<(ReplicaId, Vec<PeerLine>)>,
+        /// The last [`FromHeartbeat::PulseDue`] was handled: the next may come.
+        ticked: bool,
+    },
     /// Role, term or leader changed.
     Standing(Standing),
     /// Look for proof of the death of each of these that has no pulse link.

@@ -72,6 +72,11 @@ impl Admin {
         }
     }
 
+    /// Whether nobody waits for a change.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Gives up what has waited too long: it may still come about.
     pub fn expire(&mut self, now: Instant, places: impl Fn() -> Places) {
         for (_, open) in self.open.extract_if(.., |_, open| open.deadline <= now) {

@@ -164,6 +164,7 @@ pub struct Replicator {
     /// When news that are held must go out.
     flush_at: Option<Instant>,
     flush_is_armed: bool,
+    sweep: Option<sweep::Sweep>,
     inputs: usize,
     stopping: Option<Stopping>,
     keeper: Keeper,
@@ -222,6 +223,7 @@ impl Replicator {
             turn_is_due: false,
             flush_at: None,
             flush_is_armed: false,
+            sweep: None,
             inputs: 0,
             stopping: None,
             watched: Vec::new(),
@@ -238,15 +240,16 @@ impl Replicator {
         self.inputs += 1;
         if self.inputs >= TURN_INPUTS_MAX {
             self.turn();
-            self.arm_flush(ctx);
+            self.arm_timers(ctx);
         } else if !self.turn_is_due {
             self.turn_is_due = true;
             ctx.notify(Turn);
         }
     }
 
-    /// What is held for sessions goes out in time, if nothing takes it along before.
-    fn arm_flush(&mut self, ctx: &mut Context<Self>) {
+    /// What is held for sessions goes out in time, if nothing takes it along before; and what waits is not forgotten.
+    fn arm_timers(&mut self, ctx: &mut Context<Self>) {
+        self.arm_sweep(ctx);
         if let Some(at) = self.flush_at
             && !self.flush_is_armed
         {
@@ -433,7 +436,7 @@ impl Actor for Replicator {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        Self::arm_sweep(ctx);
+        self.arm_sweep(ctx);
     }
 }
 
@@ -443,7 +446,7 @@ impl Handler<Turn> for Replicator {
     fn handle(&mut self, _: Turn, ctx: &mut Self::Context) {
         self.turn_is_due = false;
         self.turn();
-        self.arm_flush(ctx);
+        self.arm_timers(ctx);
     }
 }
 

@@ -2,7 +2,7 @@
 //! before it asks for the next one. And what else Heartbeat and Election are told at the end of a turn: they share a thread,
 //! which sleeps most of the time, and what is said together wakes it once.
 //!
-//! Every tick is answered, with the turn that it asks for, behind the pulses of its round. Not where it is handled:
+//! Every tick is answered, with the turn that it asks for and the pulses of its round. Not where it is handled:
 //!   1. A process starts. Heartbeat, on its own thread, ticks before this actor is told where its outlets are.
 //!   2. The tick finds nowhere to send an answer. Were it forgotten, Heartbeat would wait for ever: this replica hears all
 //!      others, and gives no sign of life. Where silence counts, they go on without it; and one that is cut off with it alone
@@ -47,11 +47,8 @@ impl Replicator {
     pub(super) fn tell_the_pulse_thread(&mut self) {
         let Some(outlets) = &self.outlets else { return };
         let Pulses { lines, tick_waits } = std::mem::take(&mut self.pulses);
-        if !lines.is_empty() {
-            outlets.heartbeat.do_send(ToHeartbeat::Pulses(lines));
-        }
-        if tick_waits {
-            outlets.heartbeat.do_send(ToHeartbeat::Ticked);
+        if tick_waits || !lines.is_empty() {
+            outlets.heartbeat.do_send(ToHeartbeat::Pulses { lines, ticked: tick_waits });
         }
         let watched = self.node.watched();
         if watched != self.watched {
@@ -104,7 +101,7 @@ mod tests {
         type Result = ();
 
         fn handle(&mut self, message: ToHeartbeat, _: &mut Self::Context) {
-            if matches!(message, ToHeartbeat::Ticked) {
+            if matches!(message, ToHeartbeat::Pulses { ticked: true, .. }) {
                 self.0.send(()).expect("the test listens");
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actix::{ActorContext, AsyncContext, Context};
+use actix::{ActorContext, AsyncContext, Context, SpawnHandle};
 
 use super::{Replicator, Stopping};
 use crate::actors::internal::Ending;
@@ -11,6 +11,8 @@ use crate::consensus::{Input, Role};
 
 /// How often what has waited too long is looked for.
 const INTERVAL: Duration = Duration::from_millis(50);
+/// The same while nothing waits: each look wakes a processor that sleeps.
+const IDLE_INTERVAL: Duration = Duration::from_millis(250);
 /// A stopping leader waits so long for another to take over.
 const HAND_OVER_MAX: Duration = Duration::from_millis(1_500);
 /// A stopping replica waits so long for its sessions to end.
@@ -18,9 +20,33 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// One that starts anew from a copy waits no longer: it answers nothing meanwhile, and the logs that it must meet go on.
 const INSTALL_DRAIN_MAX: Duration = Duration::from_secs(1);
 
+/// The next sweep.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    timer: SpawnHandle,
+    /// Nothing waited when it was armed.
+    idle: bool,
+}
+
 impl Replicator {
-    pub(super) fn arm_sweep(ctx: &mut Context<Self>) {
-        ctx.run_later(INTERVAL, Self::sweep);
+    /// Sees to it that a sweep comes in time for what waits now.
+    pub(super) fn arm_sweep(&mut self, ctx: &mut Context<Self>) {
+        let idle = self.nothing_waits();
+        if let Some(sweep) = &self.sweep {
+            if idle || !sweep.idle {
+                return;
+            }
+            ctx.cancel_future(sweep.timer);
+        }
+        let timer = ctx.run_later(if idle { IDLE_INTERVAL } else { INTERVAL }, |replicator, ctx| {
+            replicator.sweep = None;
+            replicator.sweep(ctx);
+        });
+        self.sweep = Some(Sweep { timer, idle });
+    }
+
+    fn nothing_waits(&self) -> bool {
+        self.stopping.is_none() && self.admin.is_empty() && self.view.contact().is_some() && self.requests.is_empty()
     }
 
     fn sweep(&mut self, ctx: &mut Context<Self>) {
@@ -32,8 +58,8 @@ impl Replicator {
         self.expire_changes(now);
         self.go_on_stopping(now, ctx);
         self.keep_log(now);
+        self.arm_sweep(ctx);
         self.stir(ctx);
-        Self::arm_sweep(ctx);
     }
 
     /// A disk that has not answered for longer than an election takes: somebody else should lead.
