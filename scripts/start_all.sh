@@ -18,6 +18,13 @@ if [ "$n" != "$(ids | wc -l)" ]; then
     done; } >"$CONFIG"
   say "for the other scripts: export CONFIG=$CONFIG DATA=$DATA"
 fi
+# Of two clusters with the same ports one would end at once, and the status of the other be taken for its own.
+for id in $(ids); do
+  at=$(ps_ check-config | sed -n "s/^replica $id: clients \([^,]*\),.*/\1/p")
+  if ! runs "$id" && { ps_ status --server "$at" >/dev/null 2>&1 || [ $? != 69 ]; }; then
+    fail "somebody serves at $at already: end it (\`ss -ltnp\` tells which process), or choose other ports"
+  fi
+done
 for id in $(ids); do
   if runs "$id"; then say "replica $id runs already (process $(pid "$id"))"; else launch "$id"; fi
 done

@@ -51,7 +51,7 @@ fn grammar() -> Vec<Bad> {
         line("cluster: ä§\u{1}", "control character U+0001", "remove it"),
         replica("{ id: 2, host: localhost, §prot: 1 }", "unknown field `prot`", "correct its name"),
         replica("§{ id: 2, host: localhost, port: 1 }", "missing field `internal_port`", "add it"),
-        replica("{ id: 2, host: a, port: §70000 }", "replicas[1].port: invalid value: integer `70000`", "of that kind"),
+        replica("{ id: 2, host: a, port: §70000 }", "replicas[1].port: invalid value: integer `70000`", "0 to 65535"),
         replica(&format!("{local}, bind: §nowhere }}"), "invalid IP address", "0.0.0.0"),
     ]
 }
@@ -234,7 +234,10 @@ fn every_subcommand_that_reads_a_bad_config_ends_with_78() {
 fn a_missing_config_is_78_and_says_how_to_name_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     assert_says(&plainsong(folder.path(), &["cluster"]), 78, &["config.yaml: no such file", "--config FILE"]);
-    assert_says(&plainsong(folder.path(), &["check-config", "."]), 78, &["cannot be read", "is a file"]);
+    let output = plainsong(folder.path(), &["check-config", "."]);
+    assert_says(&output, 78, &["cannot be read", "is a file"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.matches("os error").count(), 1, "the system's word is passed on once: {said}");
 }
 
 #[test]
@@ -258,8 +261,27 @@ fn a_replica_that_the_config_does_not_name_is_78() {
 #[test]
 fn a_wrong_command_line_is_2() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for args in [&[][..], &["serve"], &["server"], &["server", "-i", "x"], &["status", "--sever", "x"]] {
+    for args in [&[][..], &["serve"], &["server"], &["server", "-i", "x"], &["status", "--sever", "x"], &["man", "x"]] {
         assert_eq!(plainsong(folder.path(), args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+/// Where one of two is needed, both are named.
+#[test]
+fn the_usage_of_a_tool_says_what_it_lacks() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (args, word) in [
+        (&["log"][..], "<--id <ID>|DIR>"),
+        (&["log", "-i", "1", "folder"], "<--id <ID>|DIR>"),
+        (&["log", "--data", "here", "folder"], "cannot be used with"),
+        (&["rebuild", "-i", "1"], "<--state|--from-others>"),
+        (&["rebuild", "-i", "1", "--state", "--from-others"], "cannot be used with"),
+        (&["rebuild", "-i", "1", "--state", "--force"], "cannot be used with"),
+        (&["rebuild", "-i", "1", "--force"], "<--state|--from-others>"),
+    ] {
+        let output = plainsong(folder.path(), args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(word), "{args:?}: {said}");
     }
 }
 

@@ -226,7 +226,7 @@ fn plain_text_goes_to_whom_it_was_said_and_tab_completes_ops_and_names() {
     alice.type_in("5|alice|to myself\r");
     alice.expect("alice: to myself");
     alice.type_in("/status\r");
-    alice.expect("more failures are survived");
+    alice.expect("the cluster survives ");
     alice.type_in("/help\r");
     alice.expect("/to NAME");
     alice.expect("send");

@@ -41,15 +41,15 @@ const fn sentence(code: ErrCode) -> &'static str {
     match code {
         ErrCode::BadRequest => "not a request; 'help' lists what is served",
         ErrCode::TooLong => "the line is too long and was skipped; send a shorter one",
-        ErrCode::NotUtf8 => "the line is not UTF-8",
+        ErrCode::NotUtf8 => "the line is not UTF-8 and was skipped; send it as UTF-8",
         ErrCode::BadName => "no account can have this name",
         ErrCode::BadText => "a text is 1 byte or more, without control characters other than tab",
         ErrCode::BadRegex => "the regex does not compile",
         ErrCode::NameTaken => "there is an account of this name; choose another, or log in",
-        ErrCode::NoSuchUser => "there is no account of this name",
+        ErrCode::NoSuchUser => "there is no account of this name; 'list' shows the names",
         ErrCode::WrongPassword => "the password does not fit the account",
         ErrCode::NotLoggedIn => "log in first: 2|name|password, or create an account: 1|name|password",
-        ErrCode::NoSuchMessage => "no such message in your view",
+        ErrCode::NoSuchMessage => "no such message in your view; 'history' shows the latest",
         ErrCode::MailboxFull => {
             "the recipient's mailbox is full: nothing was stored; it has room once they read their mail"
         }

@@ -345,7 +345,7 @@ mod tests {
         let mut out = BytesMut::new();
         Reply::Ok(Done::Quit).write(Some(&key), &mut out);
         Reply::err(ErrCode::NotUtf8).write(None, &mut out);
-        assert_eq!(&out[..], b"@k1|ok|quit\nerr|NOT_UTF8|the line is not UTF-8\n");
+        assert_eq!(&out[..], b"@k1|ok|quit\nerr|NOT_UTF8|the line is not UTF-8 and was skipped; send it as UTF-8\n");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
@@ -35,7 +36,10 @@ pub fn man(args: &ManArgs) -> io::Result<()> {
         None => clap_mangen::Man::new(all),
         Some(name) => {
             let found = all.find_subcommand(name).cloned();
-            let found = found.ok_or_else(|| io::Error::other(format!("no subcommand {name}: see plainsong help")))?;
+            let Some(found) = found else {
+                let why = format!("no subcommand {name}: `plainsong help` lists them");
+                all.clone().error(ErrorKind::InvalidSubcommand, why).exit();
+            };
             clap_mangen::Man::new(found).title(format!("plainsong-{name}"))
         }
     };

@@ -30,7 +30,7 @@ pub enum MembersError {
     #[error("replica {0} does not answer at {1}: for one that is lost there is `plainsong remove -i {0}`")]
     DoesNotAnswer(u16, String),
     /// The person at the terminal.
-    #[error("nothing was done")]
+    #[error("nothing was done: answer y, or say --yes, if it is meant")]
     NotMeant,
     /// Standard input or output, or the runtime.
     #[error(transparent)]

@@ -217,8 +217,8 @@ pub struct MemberArgs {
     /// Ask the member with this internal port instead of those of the config; may be repeated
     #[arg(long = "member", value_name = "HOST:PORT")]
     pub members: Vec<String>,
-    /// Do not ask whether it is meant
-    #[arg(long)]
+    /// Do not ask whether it is meant (only a terminal is asked)
+    #[arg(short, long)]
     pub yes: bool,
 }
 

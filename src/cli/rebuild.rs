@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use futures_util::future::join_all;
 
 use super::progress::Progress;
@@ -25,6 +25,8 @@ pub(super) const READ: &str = "0|^$";
 
 /// `plainsong rebuild`
 #[derive(Args, Debug)]
+#[group(skip)]
+#[command(group = ArgGroup::new("what").required(true))]
 pub struct RebuildArgs {
     /// Whose files.
     #[command(flatten)]
@@ -33,13 +35,13 @@ pub struct RebuildArgs {
     #[command(flatten)]
     pub archive: ArchiveArg,
     /// The state alone, from the replica's own log
-    #[arg(long, required_unless_present = "from_others", conflicts_with = "from_others")]
+    #[arg(long, group = "what")]
     pub state: bool,
     /// All of it, from the other replicas: this one starts blank, and is filled by them
-    #[arg(long)]
+    #[arg(long, group = "what")]
     pub from_others: bool,
     /// Also when the others do not answer: what only this replica holds may be lost for good
-    #[arg(long, requires = "from_others")]
+    #[arg(long, requires = "from_others", conflicts_with = "state")]
     pub force: bool,
     /// Do not ask
     #[arg(short, long)]

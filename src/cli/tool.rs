@@ -4,7 +4,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueHint};
+use clap::{ArgGroup, Args, ValueHint};
 
 use super::{DataArg, Exit, load};
 use crate::config::ConfigError;
@@ -12,15 +12,17 @@ use crate::storage::StorageError;
 
 /// Whose files a tool works on.
 #[derive(Args, Debug, Default)]
+#[group(skip)]
+#[command(group = ArgGroup::new("whose").required(true))]
 pub struct Source {
     /// Which replica of the config
-    #[arg(short, long, value_name = "ID", required_unless_present = "folder")]
+    #[arg(short, long, value_name = "ID", group = "whose")]
     pub id: Option<u16>,
     /// `--data`
     #[command(flatten)]
     pub data: DataArg,
     /// A replica's folder, instead of -i and the config
-    #[arg(value_name = "DIR", conflicts_with_all = ["id", "dir"], value_hint = ValueHint::DirPath)]
+    #[arg(value_name = "DIR", group = "whose", conflicts_with = "dir", value_hint = ValueHint::DirPath)]
     pub folder: Option<PathBuf>,
 }
 

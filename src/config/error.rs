@@ -17,12 +17,12 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// There is one, and it cannot be read.
-    #[error("{}: cannot be read ({source}): check that it is a file and that you may read it", path.display())]
+    #[error("{}: cannot be read ({said}): check that it is a file and that you may read it", path.display())]
     Unreadable {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Not the `source` of this error: it would be told twice.
+        said: io::Error,
     },
     /// It was read and is refused.
     #[error("{}", lines(path, problems))]
@@ -92,6 +92,8 @@ pub(super) fn from_yaml(text: &str, error: &serde_yaml::Error) -> Problem {
         () if what.contains("missing field") => "a replica needs id, host, port and internal_port: add it",
         () if what.contains("duplicate field") => "keep one of them",
         () if what.contains("unknown variant") => "write one of those words",
+        () if what.contains("expected u16") => "write a whole number from 0 to 65535",
+        () if what.contains("invalid value") && what.contains("expected u") => "write a whole number, 0 or greater",
         () if what.contains("invalid type") || what.contains("invalid value") => "write a value of that kind",
         () if what.contains("invalid IP address") => "write an address such as 0.0.0.0, or leave `bind` out",
         () => "this is not YAML: look for a missing space after a colon, a bracket, a quote or a tab just before here",

@@ -201,7 +201,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let bytes = fs::read(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => ConfigError::Missing { path: path.to_owned() },
-            _ => ConfigError::Unreadable { path: path.to_owned(), source },
+            _ => ConfigError::Unreadable { path: path.to_owned(), said: source },
         })?;
         let mut config = Self::parse(&bytes).map_err(|problems| ConfigError::bad(path, problems))?;
         if let Some(folder) = path.parent() {

@@ -148,7 +148,9 @@ pub enum StorageError {
     #[error("{0} does not exist: is this the data directory of a replica that has run?")]
     NoLog(PathBuf),
     /// A new file was to be made where one is.
-    #[error("{0} is there already: name a directory that is empty or new")]
+    #[error(
+        "{0} is there already, and is not overwritten: name a directory that is empty or new, or set this one aside"
+    )]
     Occupied(PathBuf),
     /// A later version wrote it.
     #[error("{file} has schema {found}, this program knows {known}: use the version of plainsong that wrote it")]

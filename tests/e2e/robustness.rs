@@ -64,8 +64,18 @@ fn hash_at_the_same_time(cluster: &Cluster) {
     for (n, person) in people.iter_mut().enumerate() {
         person.client().send(&format!("1|hashed-{n}|secret")).expect("the connection is there");
     }
-    for person in &mut people {
-        assert!(person.client().reply().expect("answered").is_ok());
+    for (n, person) in people.iter_mut().enumerate() {
+        let mut answer = person.client().reply().expect("answered").last;
+        let is_there = |answer: &str| answer.starts_with("ok|") || matches("err|NAME_TAKEN|*", answer);
+        // On a busy machine it may be refused, or not known to have been done: then again.
+        let created = wait_until("the account is there", PATIENCE, || {
+            if !is_there(&answer) {
+                assert!(answer.starts_with("retry|"), "{answer}");
+                answer = person.asks(&format!("1|hashed-{n}|secret"));
+            }
+            is_there(&answer).then_some(())
+        });
+        created.unwrap_or_else(|error| panic!("{error}: {answer}"));
     }
 }
 
@@ -88,7 +98,7 @@ fn a_hundred_megabytes_of_noise_on_both_ports_neither_crash_nor_grow_a_replica()
     let growth = cluster.resident_bytes(1).expect("it runs").saturating_sub(before);
     println!("100 MiB of noise: growth {growth} bytes");
     assert!(growth <= GROWTH_BYTES_MAX, "grew by {growth} bytes");
-    person.expect("5|bystander|still here", "ok|sent|bystander|*");
+    person.expect("5|bystander|still here", "ok|*|bystander|*");
     cluster.await_whole().expect("nobody was driven out");
 }
 

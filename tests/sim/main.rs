@@ -33,11 +33,15 @@ fn run_all(seeds: impl Iterator<Item = u64>) -> Summary {
     all
 }
 
-/// Fresh ones: `SIM_FROM` repeats a run.
+/// Fresh seeds each time; `SIM_FROM`, with the first that was printed, repeats a run.
+fn drawn_seed() -> u64 {
+    let said = std::env::var("SIM_FROM").ok().map(|text| text.parse().expect("a number"));
+    said.unwrap_or_else(|| fastrand::u64(..1 << 40))
+}
+
 #[test]
 fn worlds_keep_their_word() {
-    let first = std::env::var("SIM_FROM").ok().map(|text| text.parse().expect("a number"));
-    let first = first.unwrap_or_else(|| fastrand::u64(..1 << 40));
+    let first = drawn_seed();
     println!("seeds from {first}");
     let all = run_all(first..first + SEEDS);
     println!("{all:?}");
@@ -51,8 +55,7 @@ fn worlds_keep_their_word() {
 /// The same in the mode `primary-backup`: whoever is silent is waited for, whoever is dead is not.
 #[test]
 fn worlds_with_views_keep_their_word() {
-    let first = std::env::var("SIM_FROM").ok().map(|text| text.parse().expect("a number"));
-    let first = VIEWS_FROM + first.unwrap_or_else(|| fastrand::u64(..1 << 40)) % VIEWS_FROM;
+    let first = VIEWS_FROM + drawn_seed() % VIEWS_FROM;
     println!("seeds from {first}");
     let all = run_all(first..first + SEEDS_WITH_VIEWS);
     println!("{all:?}");
@@ -65,8 +68,7 @@ fn worlds_with_views_keep_their_word() {
 /// none ever serves.
 #[test]
 fn worlds_in_which_silence_counts_keep_their_word() {
-    let first = std::env::var("SIM_FROM").ok().map(|text| text.parse().expect("a number"));
-    let first = SILENCE_FROM + first.unwrap_or_else(|| fastrand::u64(..1 << 40)) % SILENCE_FROM;
+    let first = SILENCE_FROM + drawn_seed() % SILENCE_FROM;
     println!("seeds from {first}");
     let all = run_all(first..first + SEEDS_OF_SILENCE);
     println!("{all:?}");

@@ -23,8 +23,8 @@ pub struct History<'a> {
 pub(super) const OP: Op = Op {
     number: "7",
     name: "history",
-    help: "7 or 7|name|before|n or 7|name|>after|n: my messages, with name only: the newest n older than id before, or \
-           the oldest n newer than id after",
+    help: "7 or 7|name|before|n or 7|name|>after|n: my messages, with name only (empty: \
+           with all): the newest n older than id before, or the oldest n newer than id after",
     parse: |args| History::parse(args).map(Request::History),
 };
 

@@ -248,7 +248,7 @@ fn every_outcome_has_its_final_line() {
         ("ann#1|5|bob|x", Some("ok|sent|bob|4")),
         ("bob#2|9|4|4-4", Some("ok|ack|4")),
         ("bob#2|4", Some("ok|delete|bob")),
-        ("bob#2|4", Some("err|NO_SUCH_USER|there is no account of this name")),
+        ("bob#2|4", Some("err|NO_SUCH_USER|there is no account of this name; 'list' shows the names")),
         ("|mark|1:1-1", None),
         ("|expire", None),
     ] {

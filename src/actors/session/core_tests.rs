@@ -72,7 +72,10 @@ fn local_ops_and_bad_lines() {
     let help = world.say(0, "help");
     assert!(help.lines().filter(|line| line.starts_with("help|")).count() >= 12 && help.ends_with("\nok|help\n"));
     world.conns[0].send(b"\xff\n12\n");
-    assert_eq!(world.conns[0].hear(), "err|NOT_UTF8|the line is not UTF-8\nok|ping|\n");
+    assert_eq!(
+        world.conns[0].hear(),
+        "err|NOT_UTF8|the line is not UTF-8 and was skipped; send it as UTF-8\nok|ping|\n"
+    );
 }
 
 #[test]

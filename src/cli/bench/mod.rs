@@ -158,8 +158,11 @@ fn report(args: &BenchArgs, tally: &Tally) -> String {
     let gap = tally.longest_gap(tally.ends);
     let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
     let mut text = format!(
-        "{} connections, {} in flight each, {} bytes, {seconds:.0} s\n\n  acknowledged  {rate:>12.0} /s\n  pushed        {pushes:>12.0} /s\n",
-        args.connections, args.in_flight, args.size
+        "{} connection{}, {} in flight each, {} bytes, {seconds:.0} s\n\n  acknowledged  {rate:>12.0} /s\n  pushed        {pushes:>12.0} /s\n",
+        args.connections,
+        if args.connections == 1 { "" } else { "s" },
+        args.in_flight,
+        args.size
     );
     for (label, share) in quantiles {
         text += &format!("  {label:<12}  {:>12}\n", millis(tally.quantile(share)));

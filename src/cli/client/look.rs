@@ -159,7 +159,7 @@ fn final_in_words(last: &FinalLine) -> String {
         Done::List { shown, matching } => format!("{shown} of {matching} shown"),
         Done::Create { name } => format!("{name} is created and logged in"),
         Done::Login { name, undelivered: 0 } => format!("logged in as {name}"),
-        Done::Login { name, undelivered } => format!("logged in as {name}; {undelivered} undelivered: `6` shows them"),
+        Done::Login { name, undelivered } => format!("logged in as {name}; {undelivered} undelivered: `6|` shows them"),
         Done::Logout { name } => format!("{name} is logged out"),
         Done::Delete { name } => format!("{name} is deleted"),
         Done::Sent { to, id, online: true } => format!("sent to {to} ({id})"),
@@ -173,7 +173,10 @@ fn final_in_words(last: &FinalLine) -> String {
         Done::Ack { id } => format!("acknowledged up to {id}"),
         Done::Status { replica, leader, term, survives } => {
             let leader = leader.map_or("no leader".to_owned(), |id| format!("replica {id} leads"));
-            format!("{leader} in term {term}; this is replica {replica}; {survives} more failures are survived")
+            let failures = if survives == 1 { "failure" } else { "failures" };
+            format!(
+                "{leader} in term {term}; this is replica {replica}; the cluster survives {survives} more {failures}"
+            )
         }
         Done::Ping { text: "" } => "it is there".to_owned(),
         Done::Ping { text } => format!("it is there: {text}"),

@@ -45,12 +45,12 @@ const EVENTS_MAX: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// A process could not be started.
-    #[error("cannot start replica {id} ({source}): is the program still where it was?")]
+    #[error("cannot start replica {id} ({said}): is the program still where it was?")]
     Start {
         /// Which replica.
         id: u16,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Not the `source` of this error: it would be told twice.
+        said: io::Error,
     },
     /// All replicas have ended by themselves.
     #[error("no replica runs; the first to fail: {first}; more is in the lines above")]
@@ -111,7 +111,7 @@ async fn supervise(launcher: &Launcher, config: &Config, lines: &Lines) -> Resul
             story.hear(Event::Taken { id: replica.id, address }).iter().for_each(|line| lines.say(line));
             continue;
         }
-        let mut child = launcher.start(replica.id).map_err(|source| ClusterError::Start { id: replica.id, source })?;
+        let mut child = launcher.start(replica.id).map_err(|said| ClusterError::Start { id: replica.id, said })?;
         lines.pass_on(&mut tasks, replica.id, &mut child);
         tasks.spawn(child::mind(replica.id, child, orders_out.clone(), events_in.clone()));
         tasks.spawn(watch::readiness(replica.id, replica.client_address(), events_in.clone()));
