@@ -199,9 +199,9 @@ impl Limits {
 impl Config {
     /// Reads and checks the file. A relative `data_dir` comes out relative to the file's folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = fs::read(path).map_err(|source| match source.kind() {
+        let bytes = fs::read(path).map_err(|said| match said.kind() {
             io::ErrorKind::NotFound => ConfigError::Missing { path: path.to_owned() },
-            _ => ConfigError::Unreadable { path: path.to_owned(), said: source },
+            _ => ConfigError::Unreadable { path: path.to_owned(), said },
         })?;
         let mut config = Self::parse(&bytes).map_err(|problems| ConfigError::bad(path, problems))?;
         if let Some(folder) = path.parent() {
