@@ -67,10 +67,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let mut gaps = Vec::new();
         let mut refused = 0;
         for round in 0..args.rounds {
-            let before = logs(&cluster)?;
+            let before = args.explain.map(|_| logs(&cluster)).transpose()?;
             let (gap, load) = around(&mut cluster, network.as_mut(), args, end, round)?;
             gaps.push(gap);
-            if args.explain.is_some_and(|above| gap > Duration::from_millis(above)) {
+            let is_long = args.explain.is_some_and(|above| gap > Duration::from_millis(above));
+            if let Some(before) = before.filter(|_| is_long) {
                 println!("round {round} by {end:?}: {:.1} ms", gap.as_secs_f64() * 1000.0);
                 explain(&before, &logs(&cluster)?);
             }
