@@ -1,6 +1,8 @@
 //! One replica, run until it is told to stop: ports, data directory, threads and actors are made here, wired to each
 //! other, and ended in the right order. Beside `actors`, the only place that knows actix.
 
+mod by_config;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -27,12 +29,11 @@ use crate::actors::joining;
 use crate::actors::link::Identity;
 use crate::actors::listener::{self, Owners};
 use crate::actors::peer::{Peers, announce, keep_dialed};
-use crate::actors::replicator::keeper::{CUT_MARGIN, Keep};
 use crate::actors::replicator::{Connect, MARKS_BYTES_MAX, Outlets, Replicator, ReplicatorSettings};
 use crate::actors::session::{Attempts, Links, SessionConfig};
 use crate::actors::store;
-use crate::config::{self, Config, Limits, LogConfig, ReplicaConfig, Replication};
-use crate::consensus::{Address, ClusterId, Index, Mode, Recovered, ReplicaId, Run, Settings};
+use crate::config::{self, Config, ReplicaConfig, Replication};
+use crate::consensus::{ClusterId, Recovered, ReplicaId, Run, Settings};
 use crate::machine::body::mode_word;
 use crate::mode::Core;
 use crate::storage::{self, Opened, StorageError};
@@ -130,7 +131,7 @@ pub fn run(config: &Config, id: u16, join: Option<&str>) -> Result<(), ServerErr
         let (clients, peers) = (bind(replica, replica.port)?, bind(replica, replica.internal_port)?);
         let opened = open(&dir, ReplicaId(id), &config.cluster)?;
         let given = match join {
-            None => by_config(config),
+            None => by_config::places(config),
             Some(contact) => known_or_asked(config, replica, contact, &opened.recovered)?,
         };
         let replica = Replica { config, replica, clients, peers, join, given };
@@ -174,10 +175,10 @@ fn known_or_asked(
     contact: &str,
     recovered: &Recovered,
 ) -> Result<Places, ServerError> {
-    let (me, at) = (recovered.me, address_of(replica));
+    let (me, at) = (recovered.me, by_config::address(replica));
     let membership = recovered.memberships.last().map(|(_, membership)| membership);
     if membership.is_some_and(|m| m.votes(me)) {
-        return Ok(by_config(config));
+        return Ok(by_config::places(config));
     }
     log::info!("replica {me} asks {contact} to be let in");
     let cluster = recovered.cluster.or(recovered.record.as_ref().map(|record| record.cluster));
@@ -185,15 +186,6 @@ fn known_or_asked(
     let runtime = runtime.map_err(|source| ServerError::System { what: "cannot start a runtime", source })?;
     let asking = joining::ask_to_join(contact, (&config.cluster, &config.secret), (me, &at), cluster);
     runtime.block_on(asking).map_err(|why| ServerError::NotLetIn(why.to_string()))
-}
-
-/// Where everybody is, as the config has it.
-fn by_config(config: &Config) -> Places {
-    Places { cluster: None, at: Index(0), addresses: config.replicas.iter().map(address_of).collect() }
-}
-
-fn address_of(replica: &ReplicaConfig) -> Address {
-    Address { id: ReplicaId(replica.id), clients: replica.client_address(), replicas: replica.internal_address() }
 }
 
 fn bind(replica: &ReplicaConfig, port: u16) -> Result<TcpListener, ServerError> {
@@ -322,8 +314,8 @@ impl Replica<'_> {
         let fresh_cluster = ClusterId(random()?);
         let joins = self.join.is_some();
         let addresses = self.given.addresses.clone();
-        let settings = Settings { run, ids, addresses, book: book(config), joins, fresh_cluster };
-        let mode = mode(config);
+        let settings = Settings { run, ids, addresses, book: by_config::book(config), joins, fresh_cluster };
+        let mode = by_config::mode(config);
         if let Some(founded) = recovered.record.as_ref().map(|record| record.mode).filter(|founded| *founded != mode) {
             let word = mode_word(founded);
             return Err(ServerError::Config(format!(
@@ -369,9 +361,9 @@ impl Replica<'_> {
                 boot: recovered.boot,
                 request_timeout: config.request_timeout(),
                 election_timeout_max: config.election_timeout_max(),
-                quota: quota(&config.limits),
+                quota: by_config::quota(&config.limits),
                 drops_silent: config.drop_silent_after().is_some(),
-                keep: keep(&config.log),
+                keep: by_config::keep(&config.log),
                 given: self.given.clone(),
                 joins,
                 book: book_tx,
@@ -428,7 +420,7 @@ impl Replica<'_> {
         }));
         actix_rt::spawn(dial_everybody(identity.clone(), me.id, peers.clone(), heartbeat.clone(), pulse.handle()));
         if let Some(contact) = self.join {
-            let (at, contact) = (address_of(self.replica), contact.to_owned());
+            let (at, contact) = (by_config::address(self.replica), contact.to_owned());
             actix_rt::spawn(joining::keep_asking(identity.clone(), me, at, contact));
         }
         let internal =
@@ -554,46 +546,4 @@ fn join_within(arbiter: Arbiter, limit: Duration) {
         // It has just sent.
         let _ = joiner.join();
     }
-}
-
-/// Of `retention_days`.
-const SECONDS_A_DAY: u64 = 24 * 60 * 60;
-
-/// What a leader stamps on entries.
-fn quota(limits: &Limits) -> chat::Quota {
-    let limit = |max: u64| (max > 0).then_some(max);
-    chat::Quota {
-        mailbox_messages: limit(limits.mailbox_messages),
-        mailbox_bytes: limit(limits.mailbox_bytes),
-        accounts: limit(limits.accounts),
-        retention: limit(u64::from(limits.retention_days) * SECONDS_A_DAY),
-    }
-}
-
-/// How a cluster that is founded by this config replicates.
-fn mode(config: &Config) -> Mode {
-    match config.replication {
-        Replication::Quorum => Mode::Quorum,
-        Replication::PrimaryBackup => Mode::PrimaryBackup,
-    }
-}
-
-/// How much of its log this replica keeps.
-fn keep(log: &LogConfig) -> Keep {
-    const DAY: u64 = 24 * 60 * 60;
-    let set = |number: u64| (number > 0).then_some(number);
-    let time = set(log.keep_days.into()).map(|days| Duration::from_secs(days * DAY));
-    let archives = !log.archive.as_os_str().is_empty();
-    // A file of a few entries each would be many files; who keeps few entries wants to see them go.
-    let few = set(log.keep_entries).unwrap_or(u64::MAX).min(storage::ARCHIVE_ENTRIES);
-    Keep { entries: set(log.keep_entries), time, archived: if archives { few } else { 0 }, margin: CUT_MARGIN }
-}
-
-/// A digest of the address book and the mode: a cluster is founded only by replicas that agree on both.
-fn book(config: &Config) -> u64 {
-    let mut lines: Vec<String> =
-        config.replicas.iter().map(|r| format!("{}|{}|{}|{}", r.id, r.host, r.port, r.internal_port)).collect();
-    lines.sort_unstable();
-    lines.push(mode_word(mode(config)).to_owned());
-    xxhash_rust::xxh3::xxh3_64(lines.join("\n").as_bytes())
 }

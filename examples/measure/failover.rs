@@ -62,16 +62,18 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (mut cluster, mut network) = if args.by == [End::Cut] { apart(args)? } else { (cluster(args.replicas)?, None) };
+    let ms = |gap: Duration| gap.as_secs_f64() * 1000.0;
     let ends = if args.by.is_empty() { &USUAL[..] } else { &args.by };
     for &end in ends {
         let mut gaps = Vec::new();
         let mut refused = 0;
         for round in 0..args.rounds {
-            let before = logs(&cluster)?;
+            let before = args.explain.map(|_| logs(&cluster)).transpose()?;
             let (gap, load) = around(&mut cluster, network.as_mut(), args, end, round)?;
             gaps.push(gap);
-            if args.explain.is_some_and(|above| gap > Duration::from_millis(above)) {
-                println!("round {round} by {end:?}: {:.1} ms", gap.as_secs_f64() * 1000.0);
+            let is_long = args.explain.is_some_and(|above| gap > Duration::from_millis(above));
+            if let Some(before) = before.filter(|_| is_long) {
+                println!("round {round} by {end:?}: {:.1} ms", ms(gap));
                 explain(&before, &logs(&cluster)?);
             }
             if let Err(error) = load {
@@ -79,7 +81,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 println!("round {round}: {error:#}");
             }
         }
-        let ms = |gap: Duration| gap.as_secs_f64() * 1000.0;
         println!("all, in ms: {}", gaps.iter().map(|gap| format!("{:.1}", ms(*gap))).collect::<Vec<_>>().join(" "));
         gaps.sort_unstable();
         println!(

@@ -1,12 +1,12 @@
 //! Copier: copies what stands in the write-ahead log of `state.db` into the file, beside the thread that writes it.
 //!
-//! Why: SQLite copies with a commit, once there are 16 MiB, and waits for the disk before and after. Under 1,000 requests in
-//! flight the state's thread stood still for 40 to 90 ms each 0.7 s, on all replicas at about the same time, and with
+//! Why: SQLite copies with a commit, once there are 16 MiB, and waits for the disk before and after. With 1,000 requests in
+//! flight the state's thread stood still for 40 to 90 ms every 0.7 s, on all replicas at about the same time, and with
 //! it every answer.
 //!
 //! # Promises
 //! - It only works ahead. What it has not copied, or could not (a full disk), the writer copies with a commit, as if
-//!   there were no copier. So nothing is told of its errors but the log.
+//!   there were no copier. So its errors are only logged.
 //! - Its connection is closed before the writer's is: who drops the [`Copier`] waits for it.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,8 +14,8 @@ use std::thread::JoinHandle;
 
 use crate::storage::WalCopier;
 
-/// So many bytes of committed entries make a copy worth its two waits for the disk. They are some as many in the write-ahead log,
-/// which the writer copies when it has 16 MiB.
+/// So many bytes of committed entries make a copy worth its two waits for the disk, and are usually there before the
+/// write-ahead log has the 16 MiB at which the writer copies.
 const COPY_BYTES: usize = 6 << 20;
 
 /// The thread, and the way to it.
@@ -30,7 +30,7 @@ pub struct Copier {
 impl Copier {
     /// Starts the thread.
     pub fn start(wal: WalCopier) -> std::io::Result<Self> {
-        // One at a time: who is at work, and was nudged meanwhile, looks once more.
+        // Room for one: nudged while it is at work, it looks once more.
         let (nudges, nudged) = sync_channel(1);
         let thread = std::thread::Builder::new().name("state-copier".to_owned()).spawn(move || run(&wal, &nudged))?;
         Ok(Self { nudges: Some(nudges), thread: Some(thread), bytes: 0 })
@@ -43,7 +43,7 @@ impl Copier {
             && let Some(nudges) = &self.nudges
         {
             self.bytes = 0;
-            // It is full: a copy is to come anyway.
+            // Where there is no room, a nudge waits already, and its copy takes this along.
             let _ = nudges.try_send(());
         }
     }

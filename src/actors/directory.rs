@@ -2,7 +2,6 @@
 //! which links stand, and that this process has to end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Mutex;
 
 use tokio::sync::watch;
 
@@ -38,29 +37,35 @@ impl Book {
 /// does so is dialed at once.
 #[derive(Debug, Default)]
 pub struct LinkTable {
-    standing: Mutex<HashMap<(ReplicaId, Kind), Run>>,
+    standing: watch::Sender<HashMap<(ReplicaId, Kind), Run>>,
     shown: watch::Sender<BTreeMap<ReplicaId, Run>>,
 }
 
 impl LinkTable {
     /// A link is up.
     pub fn up(&self, id: ReplicaId, kind: Kind, run: Run) {
-        self.table().insert((id, kind), run);
+        self.standing.send_if_modified(|links| links.insert((id, kind), run) != Some(run));
     }
 
     /// It is gone.
     pub fn down(&self, id: ReplicaId, kind: Kind) {
-        self.table().remove(&(id, kind));
+        self.standing.send_if_modified(|links| links.remove(&(id, kind)).is_some());
     }
 
     /// Whether one of that kind stands.
     pub fn is_up(&self, id: ReplicaId, kind: Kind) -> bool {
-        self.table().contains_key(&(id, kind))
+        self.standing.borrow().contains_key(&(id, kind))
+    }
+
+    /// Waits until none of that kind stands.
+    pub async fn ended(&self, id: ReplicaId, kind: Kind) {
+        let ended = |links: &HashMap<_, _>| !links.contains_key(&(id, kind));
+        self.standing.subscribe().wait_for(ended).await.expect("this holds the sender");
     }
 
     /// The run that the data link is with.
     pub fn run(&self, id: ReplicaId) -> Option<Run> {
-        self.table().get(&(id, Kind::Data)).copied()
+        self.standing.borrow().get(&(id, Kind::Data)).copied()
     }
 
     /// A replica has proved itself.
@@ -71,10 +76,6 @@ impl LinkTable {
     /// To be told of those that do.
     pub fn shown(&self) -> watch::Receiver<BTreeMap<ReplicaId, Run>> {
         self.shown.subscribe()
-    }
-
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<(ReplicaId, Kind), Run>> {
-        self.standing.lock().expect("nobody panics while holding it: a panic aborts")
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Heartbeat {
     links: BTreeMap<ReplicaId, PulseLink>,
     generation: u64,
     leads: bool,
+    /// Its timer is armed.
     ticks: bool,
     /// A round was asked for and not yet handled: a replicator that hangs sends no pulses, and gathers no ticks.
     tick_is_out: bool,

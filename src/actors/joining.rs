@@ -70,11 +70,16 @@ pub async fn ask_to_join(
     }
 }
 
-/// Asks, whenever this replica does not vote at its address: the contact first, then whoever is known.
-pub async fn keep_asking(identity: Identity, me: Member, at: Address, contact: String) {
+/// Asks, whenever this replica does not vote at its address: the contact first, then whoever is known. Not at once: a
+/// change that was asked for may be on its way.
+pub async fn keep_asking(mut identity: Identity, me: Member, at: Address, contact: String) {
     let question = Question::Change(Change::Join(me, at.clone()));
     let mut told = String::new();
     for turn in 0_usize.. {
+        if identity.book.wait_for(|book| book.dials_all).await.is_err() {
+            // The Replicator is gone.
+            return;
+        }
         tokio::time::sleep(ASK_AGAIN).await;
         let others: Vec<String> = {
             let book = identity.book.borrow();

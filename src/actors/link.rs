@@ -177,7 +177,7 @@ impl Identity {
 
     /// Tells a process that it has to end.
     async fn dismiss(&self, stream: &mut TcpStream, why: Refused, dialer: &Hello) -> Result<Shaken, LinkError> {
-        send_line(stream, &why.print(&self.secret, dialer)).await?;
+        send_line(stream, &why.print_proven(&self.secret, dialer)).await?;
         Err(why.into())
     }
 

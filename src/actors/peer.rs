@@ -194,13 +194,19 @@ async fn address_to_dial(identity: &mut Identity, me: ReplicaId, id: ReplicaId, 
     loop {
         let address = {
             let book = identity.book.borrow_and_update();
-            let dials = (id < me || book.dials_all) && !identity.links.is_up(id, kind);
-            book.internal(id).filter(|_| dials).map(str::to_owned)
+            book.internal(id).filter(|_| id < me || book.dials_all).map(str::to_owned)
         };
         match address {
-            Some(address) => return address,
-            // Nothing changes any more once the Replicator is gone: then this task is ended.
-            None => drop(timeout(REDIAL_MAX, identity.book.changed()).await),
+            Some(address) if !identity.links.is_up(id, kind) => return address,
+            // The other one has dialed, and knows sooner than a dial from here that its link has ended: both at once would
+            // replace each other's. Meanwhile the book may change.
+            Some(_) => drop(timeout(REDIAL_MAX, identity.book.changed()).await),
+            None => {
+                if identity.book.changed().await.is_err() {
+                    // The Replicator is gone, and this task is ended soon.
+                    std::future::pending::<()>().await;
+                }
+            }
         }
     }
 }
@@ -208,12 +214,11 @@ async fn address_to_dial(identity: &mut Identity, me: ReplicaId, id: ReplicaId, 
 /// Tells the higher ids, which dial this replica, that it is here, as long as they do not: one that waits before its next
 /// dial waits no longer ([`Pauses`]). Whoever finds that it was removed meanwhile, or that another process has its id, says
 /// so: nobody else would.
-pub async fn announce(mut identity: Identity, id: ReplicaId) {
+pub async fn announce(identity: Identity, id: ReplicaId) {
     loop {
-        let address = identity.book.borrow_and_update().internal(id).map(str::to_owned);
-        if let Some(address) = address
-            && identity.links.run(id).is_none()
-        {
+        identity.links.ended(id, Kind::Data).await;
+        let address = identity.book.borrow().internal(id).map(str::to_owned);
+        if let Some(address) = address {
             // What it says is seen to where it is read.
             let _ = identity.dial(&address, id, Kind::Probe).await;
         }
@@ -328,6 +333,20 @@ mod tests {
         links.show(ReplicaId(2), run(2, 8));
         links.show(ReplicaId(3), run(1, 9));
         assert!(!goes_on(&mut pauses).await, "that run was dialed, and the other replica is not meant");
+    }
+
+    #[actix_rt::test]
+    async fn who_announces_itself_sleeps_as_long_as_the_link_stands() {
+        let (links, id) = (LinkTable::default(), ReplicaId(5));
+        links.ended(id, Kind::Data).await;
+        links.up(id, Kind::Data, run(1, 7));
+        links.up(id, Kind::Pulse, run(1, 7));
+        let ended = links.ended(id, Kind::Data);
+        tokio::pin!(ended);
+        links.down(id, Kind::Pulse);
+        assert!(timeout(Duration::ZERO, &mut ended).await.is_err(), "the data link stands");
+        links.down(id, Kind::Data);
+        ended.await;
     }
 
     #[test]

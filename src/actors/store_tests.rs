@@ -141,7 +141,7 @@ async fn damage_met_at_once_is_told_by_the_thread() {
 
 #[actix_rt::test]
 async fn the_write_ahead_log_is_copied_beside_its_writer() {
-    /// More than 2 MiB of entries: more than the copier is nudged for, and far less than the writer copies at.
+    /// 7 MB of entries, for which the copier is nudged. In one commit they are 2 MB of pages: the writer copies nothing yet.
     const MANY: u64 = 50_000;
     let (dir, opened) = logged(2);
     let (me, (to, mut heard)) = (opened.recovered.me, listener());

@@ -14,7 +14,7 @@ pub const APPLY_BATCH_BYTES: usize = 1 << 20;
 pub const APPLYING_BYTES_MAX: usize = 4 << 20;
 /// A follower that, in so many answered pulses, received nothing of what was sent to it is sent it again.
 pub const BEATS_WITHOUT_PROGRESS_MAX: u32 = 3;
-/// A voter that has not answered so many pulses in a row is not counted on when another one is to be removed.
+/// A voter that has left more pulses in a row unanswered is not counted on when another one is to be removed.
 pub const PULSES_UNANSWERED_MAX: u32 = 3;
 /// A learner is caught up when it lacks at most so many entries of the leader's log.
 pub const LEARNER_LAG_MAX: u64 = 1_000;

@@ -214,12 +214,17 @@ impl Node {
         if now.addresses.contains(at) {
             return Ok(Step::Nothing);
         }
-        let is_somewhere = |v: &&Member| v.id == at.id || self.book().iter().any(|a| a.id == v.id);
-        if let Some(lost) = now.voters.iter().find(|v| !is_somewhere(v)) {
-            return Err(Verdict::Refused(Refusal::NoAddress(lost.id)));
-        }
+        self.all_have_addresses(now.voters.iter().filter(|voter| voter.id != at.id))?;
         self.may_change(leader)?;
         Ok(Step::Append(self.with_addresses(now.clone(), Some(at))))
+    }
+
+    /// An entry that says where the voters are says it of all.
+    fn all_have_addresses<'a>(&self, mut voters: impl Iterator<Item = &'a Member>) -> Result<(), Verdict> {
+        match voters.find(|voter| !self.book().iter().any(|known| known.id == voter.id)) {
+            Some(lost) => Err(Verdict::Refused(Refusal::NoAddress(lost.id))),
+            None => Ok(()),
+        }
     }
 
     fn admit_removal(&self, leader: &Leader, now: &Membership, id: ReplicaId) -> Result<Step, Verdict> {
@@ -237,9 +242,7 @@ impl Node {
             return refuse(Refusal::LastVoter);
         }
         // Without addresses the entry would mean that the replica is replaced.
-        if let Some(lost) = rest.iter().find(|m| !self.book().iter().any(|a| a.id == m.id)) {
-            return refuse(Refusal::NoAddress(lost.id));
-        }
+        self.all_have_addresses(rest.iter())?;
         self.may_change(leader)?;
         let alive = rest.iter().filter(|m| self.answers(leader, **m)).count();
         let needed = quorum::majority(rest.len());

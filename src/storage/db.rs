@@ -76,13 +76,13 @@ pub(super) fn open_writer(path: &Path, sync: Sync, cache_kib: u32) -> Result<Con
 pub struct WalCopier(Connection);
 
 impl WalCopier {
-    /// It writes no page of its own: it needs no cache, and only the fsyncs of [`Sync::Normal`].
+    /// It never begins a transaction, and so needs no cache. Copying waits for the disk also with [`Sync::Normal`].
     pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
         const CACHE_KIB: u32 = 64;
         open_writer(path, Sync::Normal, CACHE_KIB).map(Self)
     }
 
-    /// Copies what is committed, and no reader needs to be left; waits for nobody but the disk.
+    /// Copies what is committed, up to where the oldest reader is. It waits for the disk, never for the writer or a reader.
     pub fn copy(&self) -> Result<(), StorageError> {
         Ok(self.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
     }

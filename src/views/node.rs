@@ -69,6 +69,8 @@ pub struct Node {
     /// See `silence`.
     pub(super) drops_silent: bool,
     pub(super) silent: BTreeSet<(Member, Run)>,
+    /// Whose pulses are silent, and who leads by its own word: that counts while its link stands.
+    pub(super) heard_though_silent: Option<(Member, Run)>,
     /// The leader that is not followed any more because it is silent.
     pub(super) silent_head: Option<(Member, Run)>,
     /// The views newer than the installed one that this replica has promised.
@@ -124,6 +126,7 @@ impl Node {
             dead: BTreeMap::new(),
             drops_silent: false,
             silent: BTreeSet::new(),
+            heard_though_silent: None,
             silent_head: None,
             has_ended: false,
             peers: BTreeMap::new(),
@@ -439,6 +442,7 @@ impl Node {
         if let Part::Proposer(lead) | Part::Leader(lead) = &mut self.part {
             lead.lost(id);
         }
+        self.word_is_over(id);
     }
 
     fn frame(&mut self, from: Member, frame: Frame) {

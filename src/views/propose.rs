@@ -300,8 +300,7 @@ impl Node {
         if view.leader() != Some((from, run)) {
             return;
         }
-        // Who leads is heard, whatever the pulse links say by now.
-        self.silent.remove(&(from, run));
+        self.heard_to_lead((from, run));
         let promised = self.views.promised.id;
         let named = view.names(self.me, self.run);
         // A view that this replica promised in an earlier run is not one that it is in now.

@@ -53,7 +53,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::consensus::{Duty, Entry, GivenUp, Index, Member, Run, View, Views, WhyAnew};
+use crate::consensus::{Duty, Entry, GivenUp, Index, Member, ReplicaId, Run, View, Views, WhyAnew};
 
 use super::Node;
 use super::node::Part;
@@ -71,6 +71,7 @@ impl Node {
         if self.drops_silent {
             silent.retain(|(member, _)| *member != self.me);
             self.silent = silent;
+            self.heard_though_silent = None;
             self.look_for_the_head();
             self.follow_again();
         }
@@ -90,6 +91,25 @@ impl Node {
             && leads
         {
             *leader = Some(member.id);
+        }
+    }
+
+    /// Who leads is heard, whatever the pulse links say by now.
+    pub(super) fn heard_to_lead(&mut self, leader: (Member, Run)) {
+        if self.silent.remove(&leader) {
+            self.heard_though_silent = Some(leader);
+        }
+    }
+
+    /// The link is gone over which a silent one was heard to lead:
+    ///   1. A leader was silent. Its data link is mended, and not yet its pulse link; it tells of its view, and all links break
+    ///      again.
+    ///   2. It was silent all the time, and is said to be so only once.
+    ///   3. Were that forgotten, it would count as alive, and nobody would go on without it, for ever.
+    pub(super) fn word_is_over(&mut self, id: ReplicaId) {
+        if let Some(leader) = self.heard_though_silent.take_if(|(member, _)| member.id == id) {
+            self.silent.insert(leader);
+            self.look_for_the_head();
         }
     }
 

@@ -97,13 +97,11 @@ impl Refused {
         matches!(self, Self::Twin(_) | Self::Gone(_))
     }
 
-    /// The line that refuses whoever has sent that hello.
-    pub fn print(&self, secret: &str, dialer: &Hello) -> String {
+    /// The line that refuses whoever has sent that hello, with the proof that [`parse_refusal`] asks for.
+    pub fn print_proven(&self, secret: &str, dialer: &Hello) -> String {
         let line = format!("refuse|{self}");
-        match self.ends_the_process() {
-            true => format!("{line}|{}", keyed_proof(secret, Side::Acceptor, &dialer.print(), &line)),
-            false => line,
-        }
+        let proof = keyed_proof(secret, Side::Acceptor, &dialer.print(), &line);
+        format!("{line}|{proof}")
     }
 }
 
@@ -187,8 +185,8 @@ impl Hello {
         if fields.next().is_some() { Err(bad) } else { Ok((hello, proof)) }
     }
 
-    /// Whether `mine` can be linked with the other side's hello.
-    /// Of the address book, or one that joins: then the leader decides.
+    /// Whether `mine` can be linked with the other side's hello: of a replica in the address book, or of one that joins, about
+    /// which the leader decides.
     pub fn check(&self, mine: &Hello, knows: impl Fn(ReplicaId) -> bool) -> Result<(), Refused> {
         let id = self.who.member.id;
         if self.cluster_name != mine.cluster_name {

@@ -301,11 +301,7 @@ impl Replica {
             self.carry_out(duties);
         }
         self.query_state();
-        let recently = self.told_heard.is_some_and(|at| self.now.duration_since(at) < HEARD_INTERVAL);
-        if std::mem::take(&mut self.heard_leader) && !recently {
-            self.told_heard = Some(self.now);
-            self.timers.heard(self.now, self.random);
-        }
+        self.tell_who_was_heard();
         self.introduction = self.node.introduction();
         for (id, lines) in std::mem::take(&mut self.to_peers) {
             self.out.push(Out::Lines(id, lines));
@@ -521,7 +517,10 @@ impl Replica {
                 Duty::ReadReady(number, index) => self.requests.confirm(number, index),
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),
-                Duty::StandSoon => self.timers.stand_soon(self.now),
+                Duty::StandSoon => {
+                    self.tell_who_was_heard();
+                    self.timers.stand_soon(self.now);
+                }
                 Duty::Founded(_) => {}
                 Duty::GaveUp { from, count, to } => self.out.push(Out::GaveUp { from, count, to }),
                 Duty::StartAnew(why) => {
@@ -550,6 +549,14 @@ impl Replica {
             _ => vec![self.view.report(applied)],
         };
         self.out.push(Out::Pulse(to, vec![PeerLine::Frame(frame), PeerLine::News(news)]));
+    }
+
+    fn tell_who_was_heard(&mut self) {
+        let recently = self.told_heard.is_some_and(|at| self.now.duration_since(at) < HEARD_INTERVAL);
+        if std::mem::take(&mut self.heard_leader) && !recently {
+            self.told_heard = Some(self.now);
+            self.timers.heard(self.now, self.random);
+        }
     }
 
     fn stands(&mut self, standing: Standing) {

@@ -306,6 +306,42 @@ fn a_leader_that_was_silent_and_is_heard_again_is_followed_again() {
     the_head_is_heard_again();
 }
 
+/// What a silent leader says of itself counts as long as its link stands.
+///   1. A leader was silent. Its data link is mended, and not yet its pulse link; it tells of its view, and all links break
+///      again.
+///   2. It was silent all the time, and is said to be so only once.
+pub fn the_head_falls_silent_again() {
+    let mut world = World::with_silence(3, 7, false, true);
+    world.calm();
+    let all = [0, 1, 2];
+    let leader = all.into_iter().find(|at| world.leads(*at)).expect("somebody leads");
+    let others: Vec<usize> = all.into_iter().filter(|at| *at != leader).collect();
+    let follows = |world: &World, at: usize| {
+        let standing = world.hosts[at].process.as_ref().map(|process| process.node.standing());
+        standing.and_then(|standing| standing.leader).map(super::world::host_of)
+    };
+    let is_leader = |member: &Member| super::world::host_of(member.id) == leader;
+    others.iter().for_each(|&at| world.cut(leader, at));
+    go_on(&mut world, &all);
+    for &at in &others {
+        let watched = world.hosts[at].process.as_ref().map(|p| p.node.watched()).unwrap_or_default();
+        world.tell(at, Input::Silent(watched.into_iter().filter(|(member, _)| is_leader(member)).collect()));
+    }
+    others.iter().for_each(|&at| world.dial(at, leader));
+    go_on(&mut world, &all);
+    assert!(others.iter().all(|at| follows(&world, *at) == Some(leader)), "it says that it leads");
+    others.iter().for_each(|&at| world.cut(leader, at));
+    go_on(&mut world, &others);
+    others.iter().for_each(|&at| world.tell(at, Input::Campaign));
+    go_on(&mut world, &others);
+    assert!(leader_of(&world, &others).is_some(), "they go on without it");
+}
+
+#[test]
+fn a_silent_leader_that_was_heard_for_a_moment_is_not_waited_for() {
+    the_head_falls_silent_again();
+}
+
 /// A replica that hears nobody starts anew before others may take it for dead: of two that are cut apart neither goes on.
 pub fn isolated_ones_stop() {
     let mut world = World::with_silence(2, 7, false, true);

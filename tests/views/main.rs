@@ -87,6 +87,7 @@ fn first_broken() {
                 forks::outbid_too_late();
                 forks::who_holds_more_stands();
                 forks::the_head_is_heard_again();
+                forks::the_head_falls_silent_again();
             }
             _ if seed.is_multiple_of(FORKS_EVERY) => drop(forks::walk(*seed, false)),
             _ => drop(walk(*seed, false)),

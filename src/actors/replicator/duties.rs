@@ -44,7 +44,7 @@ impl Replicator {
                 Duty::ReadReady(number, index) => self.requests.confirm(number, index),
                 Duty::HeardLeader => self.heard_leader = true,
                 Duty::Standing(standing) => self.stands(standing),
-                Duty::StandSoon => self.to_election(ToElection::StandSoon),
+                Duty::StandSoon => self.stand_soon(),
                 Duty::Founded(cluster) => {
                     // Set once; the node says it again after a start.
                     let _ = self.settings.shared.cluster.set(cluster.to_string());
@@ -97,7 +97,7 @@ impl Replicator {
         }
     }
 
-    fn to_election(&self, news: ToElection) {
+    pub(super) fn to_election(&self, news: ToElection) {
         if let Some(outlets) = &self.outlets {
             outlets.election.do_send(news);
         }

@@ -427,7 +427,7 @@ fn only_commits(lines: &[PeerLine]) -> bool {
 #[rtype(result = "()")]
 struct Turn;
 
-/// Start-up code → Replicator: the actors and threads that its duties go to. The first message it gets.
+/// Start-up code → Replicator: the actors and threads that its duties go to. It is there before the first turn.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 pub struct Connect(pub Outlets);

@@ -2,6 +2,12 @@
 //! before it asks for the next one. And what else Heartbeat and Election are told at the end of a turn: they share a thread,
 //! which sleeps most of the time, and what is said together wakes it once.
 //!
+//! What was heard of a leader is told before that it is time to stand, if it came before:
+//!   1. A view is installed; its leader says so, and dies. This replica learns both at once: that somebody leads, and that
+//!      whoever leads is dead.
+//!   2. Election is told to stand soon, and at the end of the turn that a leader was heard of, which starts its timers anew.
+//!   3. Nobody stands for a whole election timeout.
+//!
 //! Every tick is answered, with the turn that it asks for and the pulses of its round. Not where it is handled:
 //!   1. A process starts. Heartbeat, on its own thread, ticks before this actor is told where its outlets are.
 //!   2. The tick finds nowhere to send an answer. Were it forgotten, Heartbeat would wait for ever: this replica hears all
@@ -55,11 +61,21 @@ impl Replicator {
             outlets.heartbeat.do_send(ToHeartbeat::Watch(watched.clone()));
             self.watched = watched;
         }
+        self.tell_who_was_heard();
+    }
+
+    /// Somebody should stand soon.
+    pub(super) fn stand_soon(&mut self) {
+        self.tell_who_was_heard();
+        self.to_election(ToElection::StandSoon);
+    }
+
+    fn tell_who_was_heard(&mut self) {
         let now = Instant::now();
         let recently = self.told_heard.is_some_and(|at| now.duration_since(at) < HEARD_INTERVAL);
         if std::mem::take(&mut self.heard_leader) && !recently {
             self.told_heard = Some(now);
-            outlets.election.do_send(ToElection::Heard);
+            self.to_election(ToElection::Heard);
         }
     }
 }
@@ -82,7 +98,7 @@ mod tests {
     use crate::actors::internal::{FromHeartbeat, Shared, ToElection};
     use crate::actors::peer::Peers;
     use crate::actors::store;
-    use crate::consensus::{ClusterId, Mode, Run, Settings};
+    use crate::consensus::{ClusterId, Duty, Mode, Run, Settings};
     use crate::mode::Core;
     use crate::storage::{self, Opened};
     use crate::wire::admin::Places;
@@ -90,27 +106,56 @@ mod tests {
     /// Longer than a turn takes on a busy machine.
     const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-    /// Tells the test of each tick that is answered.
-    struct Answers(UnboundedSender<()>);
+    /// What Heartbeat and Election are told.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Told {
+        Ticked,
+        Heard,
+        StandSoon,
+    }
 
-    impl Actor for Answers {
+    /// Repeats it to the test.
+    struct Ears(UnboundedSender<Told>);
+
+    impl Actor for Ears {
         type Context = Context<Self>;
     }
 
-    impl Handler<ToHeartbeat> for Answers {
+    impl Handler<ToHeartbeat> for Ears {
         type Result = ();
 
         fn handle(&mut self, message: ToHeartbeat, _: &mut Self::Context) {
             if matches!(message, ToHeartbeat::Pulses { ticked: true, .. }) {
-                self.0.send(()).expect("the test listens");
+                self.0.send(Told::Ticked).expect("the test listens");
             }
         }
     }
 
-    impl Handler<ToElection> for Answers {
+    impl Handler<ToElection> for Ears {
         type Result = ();
 
-        fn handle(&mut self, _: ToElection, _: &mut Self::Context) {}
+        fn handle(&mut self, message: ToElection, _: &mut Self::Context) {
+            let told = match message {
+                ToElection::Heard => Told::Heard,
+                ToElection::StandSoon => Told::StandSoon,
+                ToElection::Standing(_) | ToElection::Living(_) | ToElection::Gone(..) => return,
+            };
+            self.0.send(told).expect("the test listens");
+        }
+    }
+
+    /// Carries out duties, in one turn.
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    struct CarryOut(Vec<Duty>);
+
+    impl Handler<CarryOut> for Replicator {
+        type Result = ();
+
+        fn handle(&mut self, CarryOut(duties): CarryOut, ctx: &mut Self::Context) {
+            self.carry_out(duties);
+            self.stir(ctx);
+        }
     }
 
     fn replicator(opened: &Opened) -> Addr<Replicator> {
@@ -148,9 +193,9 @@ mod tests {
         Replicator::new(settings, node).start()
     }
 
-    fn connect(replicator: &Addr<Replicator>, opened: Opened) -> (Connect, UnboundedReceiver<()>) {
-        let (told, answers) = unbounded_channel();
-        let heart = Answers(told).start();
+    fn connect(replicator: &Addr<Replicator>, opened: Opened) -> (Connect, UnboundedReceiver<Told>) {
+        let (told, heard) = unbounded_channel();
+        let ears = Ears(told).start();
         let Opened { log, state, recovered, .. } = opened;
         let outlets = Outlets {
             log: store::start_log(log, replicator.clone().recipient()).expect("a thread").jobs,
@@ -160,11 +205,11 @@ mod tests {
             courier: mpsc::channel().0,
             archivist: None,
             peers: Peers::new(replicator.clone().recipient(), Arc::default()),
-            heartbeat: heart.clone().recipient(),
-            election: heart.recipient(),
+            heartbeat: ears.clone().recipient(),
+            election: ears.recipient(),
             ending: oneshot::channel().0,
         };
-        (Connect(outlets), answers)
+        (Connect(outlets), heard)
     }
 
     #[actix_rt::test]
@@ -172,12 +217,26 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let opened = storage::open(dir.path(), ReplicaId(1), "plainsong").expect("it opens");
         let replicator = replicator(&opened);
-        let (connect, mut answers) = connect(&replicator, opened);
+        let (connect, mut heard) = connect(&replicator, opened);
         replicator.do_send(FromHeartbeat::PulseDue);
         replicator.do_send(connect);
         for _ in 0..3 {
-            assert_eq!(timeout(ANSWER_WAIT, answers.recv()).await, Ok(Some(())), "or Heartbeat never ticks again");
+            let told = timeout(ANSWER_WAIT, heard.recv()).await;
+            assert_eq!(told, Ok(Some(Told::Ticked)), "or Heartbeat never ticks again");
             replicator.do_send(FromHeartbeat::PulseDue);
+        }
+    }
+
+    #[actix_rt::test]
+    async fn the_last_words_of_a_leader_do_not_delay_who_is_to_stand_soon() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let opened = storage::open(dir.path(), ReplicaId(1), "plainsong").expect("it opens");
+        let replicator = replicator(&opened);
+        let (connect, mut heard) = connect(&replicator, opened);
+        replicator.do_send(connect);
+        replicator.do_send(CarryOut(vec![Duty::HeardLeader, Duty::StandSoon]));
+        for next in [Told::Heard, Told::StandSoon] {
+            assert_eq!(timeout(ANSWER_WAIT, heard.recv()).await, Ok(Some(next)));
         }
     }
 }
