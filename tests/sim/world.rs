@@ -28,8 +28,9 @@ pub const MS: Time = 1_000;
 pub const SECOND: Time = 1_000 * MS;
 /// How often it is looked at whether a healthy majority serves.
 const WATCH: Time = 250 * MS;
-/// A world with more events than this goes round in circles.
-const EVENTS_MAX: u64 = 5_000_000;
+/// A world with more events than this goes round in circles. People who are refused at once for ten minutes, and try again
+/// at once, are 5,200,000 of them.
+const EVENTS_MAX: u64 = 20_000_000;
 
 /// What happens at some time.
 #[derive(Debug)]
