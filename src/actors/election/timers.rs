@@ -103,7 +103,8 @@ impl Timers {
             // The evidence has served, or is of no use. Were it kept, then
             //   1. this replica is elected on evidence at its first try, and leads;
             //   2. it loses its majority, and follows nobody, in the same term;
-            //   3. nothing starts its timers, because "a leader's last words count for nothing": it never stands again.
+            //   3. it gives its vote to another, and stands against it a moment later, because "a leader's last words count
+            //      for nothing".
             (self.evidence, self.gone) = (0, None);
         }
         if standing.leader.is_some() {
@@ -351,6 +352,8 @@ mod tests {
         timers.standing(start, standing(Role::Leader, Some(2)), 0.5);
         timers.standing(start + MAX, standing(Role::Follower, None), 0.0);
         assert_eq!(timers.next(), Some(start + MAX + MIN), "quiet, and then a candidate");
+        timers.heard(start + MAX + MIN / 2, 0.0);
+        assert_eq!(timers.next(), Some(start + MAX + MIN / 2 + MIN), "a vote that it gives counts again");
     }
 
     #[test]
