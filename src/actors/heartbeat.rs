@@ -274,9 +274,18 @@ impl Handler<Attach> for Heartbeat {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
-        self.generation += 1;
         let who = &attach.hello.who;
-        let (outbox, tasks) = self.start_tasks(attach.stream, who.member, ctx);
+        // One that was accepted belongs to the reactor of the serving thread. Left there,
+        //   1. clients keep that thread busy;
+        //   2. a pulse arrives, and is not noticed until that thread looks at its sockets again, although this one has nothing to
+        //      do;
+        //   3. who is well is taken for silent.
+        let stream = match attach.stream.into_std().and_then(TcpStream::from_std) {
+            Ok(stream) => stream,
+            Err(error) => return log::warn!("the reactor does not take the pulse link of {}: {error}", who.member.id),
+        };
+        self.generation += 1;
+        let (outbox, tasks) = self.start_tasks(stream, who.member, ctx);
         let link = PulseLink {
             member: who.member,
             run: who.run,
@@ -358,5 +367,106 @@ impl Handler<ToHeartbeat> for Heartbeat {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::{Mutex, OnceLock, mpsc};
+
+    use actix::Arbiter;
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::actors::directory::{Book, Doom, LinkTable};
+    use crate::actors::internal::Shared;
+    use crate::consensus::founding::Introduction;
+    use crate::consensus::{Boot, FoundingState, Incarnation, Index};
+    use crate::wire::handshake::Hello;
+
+    /// Longer than a line takes on a busy machine.
+    const LINE_WAIT: Duration = Duration::from_secs(10);
+
+    /// Repeats whose lines come.
+    struct Ears(mpsc::Sender<ReplicaId>);
+
+    impl Actor for Ears {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<FromHeartbeat> for Ears {
+        type Result = ();
+
+        fn handle(&mut self, news: FromHeartbeat, _: &mut Self::Context) {
+            if let FromHeartbeat::Lines(member, _) = news {
+                self.0.send(member.id).expect("the test listens");
+            }
+        }
+    }
+
+    impl Handler<ToElection> for Ears {
+        type Result = ();
+
+        fn handle(&mut self, _: ToElection, _: &mut Self::Context) {}
+    }
+
+    fn introduction(id: u16) -> Introduction {
+        Introduction {
+            member: Member { id: ReplicaId(id), incarnation: Incarnation(1) },
+            run: Run { boot: Boot(1), nonce: 7 },
+            cluster: None,
+            founding: FoundingState::Blank,
+            book: 7,
+            joins: false,
+            last: Index(0),
+        }
+    }
+
+    fn settings() -> HeartbeatSettings {
+        let shared = Shared {
+            introduction: Mutex::new(introduction(1)),
+            cluster: Arc::new(OnceLock::new()),
+            term: AtomicU64::new(0),
+            commit: AtomicU64::new(0),
+        };
+        let identity = Identity {
+            cluster_name: "test".to_owned(),
+            secret: String::new(),
+            book: watch::channel(Book::default()).1,
+            shared: Arc::new(shared),
+            links: Arc::<LinkTable>::default(),
+            doom: Doom::default(),
+        };
+        let (interval, silence_max) = (LINE_WAIT, LINE_WAIT);
+        HeartbeatSettings { me: ReplicaId(1), interval, silence_max, drop_silent_after: None, identity }
+    }
+
+    #[actix_rt::test]
+    async fn a_pulse_is_heard_while_the_thread_that_accepted_its_link_is_busy() {
+        let (pulse, (told, heard)) = (Arbiter::new(), mpsc::channel());
+        let ears = Ears::start_in_arbiter(&pulse.handle(), |_| Ears(told));
+        let heartbeat = Heartbeat::start_in_arbiter(&pulse.handle(), |_| {
+            Heartbeat::new(settings(), ears.clone().recipient(), ears.recipient())
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let address = listener.local_addr().expect("bound");
+        let mut far = std::net::TcpStream::connect(address).expect("it listens");
+        let (stream, _) = listener.accept().await.expect("a connection waits");
+        let hello = Hello {
+            kind: Kind::Pulse,
+            cluster_name: "test".to_owned(),
+            to: ReplicaId(1),
+            who: introduction(2),
+            nonce: 7,
+        };
+        let attached = heartbeat.send(Attach { hello, stream, alive: oneshot::channel().0 }).await;
+        attached.expect("it lives");
+        far.write_all(b"clock|5\n").expect("it reads");
+        // This blocks the thread: its reactor looks at nothing.
+        assert_eq!(heard.recv_timeout(LINE_WAIT), Ok(ReplicaId(2)));
+        pulse.stop();
     }
 }
