@@ -208,7 +208,7 @@ impl Replicator {
                     Some(Waiter::Expiry) => self.expiry.ended(Instant::now(), Some(&outcome)),
                     Some(Waiter::Marks(waiters)) => {
                         for (session, slot) in waiters {
-                            self.hub.answer_mark(session, slot, Ok(Done::Outcome(outcome.clone())));
+                            self.hub.answer(session, slot, Ok(Done::Outcome(outcome.clone())));
                         }
                     }
                 }

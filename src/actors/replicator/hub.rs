@@ -2,9 +2,8 @@
 //! message a session.
 //!
 //! Pushes to a connection that waits for the answer to a write are *held* until that answer, for [`HELD_MAX`] at the
-//! most: one write to its socket instead of two, and writes to sockets are most of what a message costs. So are answers
-//! to marks, which nobody waits for then: a session that sleeps costs memory that has to be fetched. A connection that
-//! only listens is shown everything at once.
+//! most: one write to its socket instead of two, and writes to sockets are most of what a message costs. A connection
+//! that only listens is shown everything at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use chat::{AccountId, Effect, Name};
 
 use crate::actors::messages::{Done, News, RetryLater, SessionId, SessionNews, Slot};
 
-/// Pushes and answers to marks are held no longer than this.
+/// Pushes are held no longer than this.
 pub const HELD_MAX: Duration = Duration::from_millis(25);
 
 /// See the module's header.
@@ -24,9 +23,9 @@ pub struct Hub {
     by_account: HashMap<AccountId, Vec<SessionId>>,
     /// Sessions with news that go out at the end of this turn.
     stirred: Vec<SessionId>,
-    /// Sessions with news that are held since this turn.
+    /// Sessions with pushes that are held since this turn.
     newly_held: Vec<SessionId>,
-    /// Those of earlier turns, each with the time of its turn, and some whose news have gone out meanwhile.
+    /// Those of earlier turns, each with the time of its turn, and some whose pushes have gone out meanwhile.
     held: VecDeque<(Instant, SessionId)>,
 }
 
@@ -37,7 +36,7 @@ struct Entry {
     /// Writes that are not answered.
     writes: usize,
     place: Place,
-    /// Since when its news are held, or were.
+    /// Since when its pushes are held, or were.
     held_at: Option<Instant>,
 }
 
@@ -99,7 +98,7 @@ impl Hub {
     /// Tells a session something, at the end of this turn.
     pub fn tell(&mut self, session: SessionId, news: News) {
         if let Some(entry) = self.sessions.get_mut(&session) {
-            entry.tell(session, news, &mut self.stirred);
+            entry.tell(session, news, &mut self.stirred, &mut self.newly_held);
         }
     }
 
@@ -123,14 +122,6 @@ impl Hub {
         self.tell(session, News::Answered(slot, answer));
     }
 
-    /// Answers marks. A connection that waits for the answer to a write is told with that.
-    pub fn answer_mark(&mut self, session: SessionId, slot: Slot, answer: Result<Done, RetryLater>) {
-        if let Some(entry) = self.sessions.get_mut(&session) {
-            let news = News::Answered(slot, answer);
-            entry.tell_with_answer(session, news, &mut self.stirred, &mut self.newly_held);
-        }
-    }
-
     /// Tells every session something.
     pub fn tell_all(&mut self, news: &News) {
         for session in self.sessions.keys().copied().collect::<Vec<_>>() {
@@ -149,7 +140,7 @@ impl Hub {
                 for session in of_account {
                     if let Some(entry) = sessions.get_mut(session) {
                         let news = News::Push { account: to, id, line: line.clone() };
-                        entry.tell_with_answer(*session, news, stirred, newly_held);
+                        entry.tell(*session, news, stirred, newly_held);
                     }
                 }
                 Vec::new()
@@ -196,30 +187,20 @@ impl Hub {
 }
 
 impl Entry {
-    /// At the end of this turn. `session` is its own id, for the lists of those with news.
-    fn tell(&mut self, session: SessionId, news: News, stirred: &mut Vec<SessionId>) {
+    /// `session` is its own id, for the lists of those with news.
+    fn tell(&mut self, session: SessionId, news: News, stirred: &mut Vec<SessionId>, held: &mut Vec<SessionId>) {
+        let waits = self.writes > 0 && matches!(news, News::Push { .. });
         self.news.push(news);
-        if self.place != Place::Stirred {
-            self.place = Place::Stirred;
-            stirred.push(session);
-        }
-    }
-
-    /// With the answer to a write, where one is awaited.
-    fn tell_with_answer(
-        &mut self,
-        session: SessionId,
-        news: News,
-        stirred: &mut Vec<SessionId>,
-        held: &mut Vec<SessionId>,
-    ) {
-        if self.writes == 0 {
-            return self.tell(session, news, stirred);
-        }
-        self.news.push(news);
-        if self.place == Place::Nowhere {
-            self.place = Place::Held;
-            held.push(session);
+        match self.place {
+            Place::Nowhere if waits => {
+                self.place = Place::Held;
+                held.push(session);
+            }
+            Place::Nowhere | Place::Held if !waits => {
+                self.place = Place::Stirred;
+                stirred.push(session);
+            }
+            Place::Nowhere | Place::Held | Place::Stirred => {}
         }
     }
 
@@ -302,24 +283,6 @@ mod tests {
         assert!(heard(&listener).await.is_empty());
         assert_eq!(hub.flush(later + HELD_MAX), None);
         assert_eq!(heard(&listener).await, [1], "long enough");
-    }
-
-    #[actix_rt::test]
-    async fn the_answer_to_marks_comes_with_that_to_a_write_or_at_once_where_none_is_awaited() {
-        let (mut hub, listener) = hub();
-        let start = Instant::now();
-        let marked = || Ok(Done::Outcome(Outcome::Marked));
-        hub.answer_mark(SESSION, Slot(1), marked());
-        hub.flush(start);
-        assert_eq!(heard(&listener).await, [1], "a `deliver` may wait for it");
-
-        hub.await_write(SESSION);
-        hub.answer_mark(SESSION, Slot(2), marked());
-        hub.flush(start);
-        assert!(heard(&listener).await.is_empty());
-        hub.answer_write(SESSION, Slot(3), marked());
-        hub.flush(start);
-        assert_eq!(heard(&listener).await, [2]);
     }
 
     #[actix_rt::test]

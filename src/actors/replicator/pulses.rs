@@ -82,6 +82,7 @@ impl Replicator {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::atomic::AtomicU64;
     use std::sync::{Arc, Mutex, OnceLock, mpsc};
     use std::time::Duration;
@@ -193,7 +194,10 @@ mod tests {
         Replicator::new(settings, node).start()
     }
 
-    fn connect(replicator: &Addr<Replicator>, opened: Opened) -> (Connect, UnboundedReceiver<Told>) {
+    /// A replica, what connects it, and what it tells the pulse thread from then on.
+    fn prepare(dir: &Path) -> (Addr<Replicator>, Connect, UnboundedReceiver<Told>) {
+        let opened = storage::open(dir, ReplicaId(1), "plainsong").expect("it opens");
+        let replicator = replicator(&opened);
         let (told, heard) = unbounded_channel();
         let ears = Ears(told).start();
         let Opened { log, state, recovered, .. } = opened;
@@ -209,15 +213,13 @@ mod tests {
             election: ears.recipient(),
             ending: oneshot::channel().0,
         };
-        (Connect(outlets), heard)
+        (replicator, Connect(outlets), heard)
     }
 
     #[actix_rt::test]
     async fn a_tick_that_comes_before_the_outlets_is_answered_as_every_other() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let opened = storage::open(dir.path(), ReplicaId(1), "plainsong").expect("it opens");
-        let replicator = replicator(&opened);
-        let (connect, mut heard) = connect(&replicator, opened);
+        let (replicator, connect, mut heard) = prepare(dir.path());
         replicator.do_send(FromHeartbeat::PulseDue);
         replicator.do_send(connect);
         for _ in 0..3 {
@@ -230,9 +232,7 @@ mod tests {
     #[actix_rt::test]
     async fn the_last_words_of_a_leader_do_not_delay_who_is_to_stand_soon() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let opened = storage::open(dir.path(), ReplicaId(1), "plainsong").expect("it opens");
-        let replicator = replicator(&opened);
-        let (connect, mut heard) = connect(&replicator, opened);
+        let (replicator, connect, mut heard) = prepare(dir.path());
         replicator.do_send(connect);
         replicator.do_send(CarryOut(vec![Duty::HeardLeader, Duty::StandSoon]));
         for next in [Told::Heard, Told::StandSoon] {

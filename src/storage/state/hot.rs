@@ -23,22 +23,17 @@ pub(super) struct Living {
     dirty: bool,
 }
 
-/// So many accounts are remembered beside the maps: those of one command, which asks for each by name and then by id.
-const RECENT: usize = 2;
-
 /// The accounts kept.
 #[derive(Debug, Default)]
 pub(super) struct Hot {
     by_id: IdMap<AccountId, Living>,
-    by_name: HashMap<Name, (AccountId, NameId)>,
-    /// Those asked for last, the last first. An account keeps its name for ever, also after its end.
-    recent: [Option<(AccountId, NameId)>; RECENT],
+    by_name: HashMap<Name, AccountId>,
 }
 
 impl Hot {
     /// The living account of a name.
     pub fn by_name(&mut self, conn: &Connection, name: &Name) -> Result<Option<&Living>, StorageError> {
-        if let Some((id, _)) = self.by_name.get(name) {
+        if let Some(id) = self.by_name.get(name) {
             return Ok(self.by_id.get(id));
         }
         let mut statement =
@@ -54,10 +49,8 @@ impl Hot {
 
     /// The id of the living account of a name, without a look at what else is kept of it.
     pub fn id_of(&mut self, conn: &Connection, name: &Name) -> Result<Option<AccountId>, StorageError> {
-        if let Some(known) = self.by_name.get(name) {
-            self.recent.rotate_right(1);
-            self.recent[0] = Some(*known);
-            return Ok(Some(known.0));
+        if let Some(id) = self.by_name.get(name) {
+            return Ok(Some(*id));
         }
         Ok(self.by_name(conn, name)?.map(|living| living.row.account.id))
     }
@@ -82,7 +75,7 @@ impl Hot {
 
     fn keep(&mut self, row: AccountRow) -> &mut Living {
         let id = row.account.id;
-        self.by_name.insert(row.account.name.clone(), (id, row.name_id));
+        self.by_name.insert(row.account.name.clone(), id);
         self.by_id.entry(id).insert_entry(Living { row, dirty: false }).into_mut()
     }
 
@@ -93,9 +86,6 @@ impl Hot {
 
     /// The name of an account, living or gone, as a number.
     pub fn name_id(&mut self, conn: &Connection, id: AccountId) -> Result<NameId, StorageError> {
-        if let Some((_, name_id)) = self.recent.iter().flatten().find(|(of, _)| *of == id) {
-            return Ok(*name_id);
-        }
         if let Some(living) = self.by_id.get(&id) {
             return Ok(living.row.name_id);
         }

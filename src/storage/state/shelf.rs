@@ -62,29 +62,9 @@ impl Account {
     }
 
     fn places(&self, ids: RangeInclusive<u64>) -> std::ops::Range<usize> {
-        let from = self.place_of_first(|id| id >= *ids.start());
-        let to = self.place_of_first(|id| id > *ids.end());
+        let from = self.rows.partition_point(|row| row.id < *ids.start());
+        let to = self.rows.partition_point(|row| row.id <= *ids.end());
         from..to.max(from)
-    }
-
-    /// Where the ids begin of which that is true: from somewhere on it is. Looked for from the end, where marks and pages
-    /// mostly are, and where the memory was touched last.
-    fn place_of_first(&self, is_behind: impl Fn(u64) -> bool) -> usize {
-        let (mut from, mut to, mut step) = (self.rows.len(), self.rows.len(), 1);
-        while from > 0 && is_behind(self.rows[from - 1].id) {
-            to = from - 1;
-            from = to.saturating_sub(step);
-            step *= 2;
-        }
-        while from < to {
-            let middle = from.midpoint(to);
-            if is_behind(self.rows[middle].id) {
-                to = middle;
-            } else {
-                from = middle + 1;
-            }
-        }
-        to
     }
 
     fn waits(&mut self, bytes: Option<NonZeroU32>) {
