@@ -5,6 +5,7 @@ use plainsong::machine::MachineStorage as _;
 
 use super::connect::USER_TIMEOUT;
 use super::disk::Disk;
+use super::members::UNNOTICED;
 use super::net::{Kind, Wire};
 use super::replica::Mail;
 use super::style::Silence;
@@ -286,6 +287,9 @@ impl World {
     /// a voter again and no change of voters is on its way. While a cluster is being founded none may: who has copied
     /// the record waits for all that stand in it, and a wiped one is another.
     fn may_forget(&self) -> bool {
+        if self.removal_asked > 0 && self.now - self.removal_asked <= UNNOTICED {
+            return false;
+        }
         let Some((changed_at, membership)) = self.judge.ledger.membership() else { return false };
         let settled = |h: usize| {
             let there = &self.hosts[h];

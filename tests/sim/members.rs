@@ -14,8 +14,9 @@ use super::world::{Event, MS, SECOND, Time, World, id};
 const ASK_AGAIN: Time = 300 * MS;
 /// The longest time until somebody who was removed wants to join.
 const AWAY_MAX: Time = 2 * SECOND;
-/// Nobody is removed so soon after the loss of a disk: that the lost one still counts then is the price of not asking it.
-const UNNOTICED: Time = 500 * MS;
+/// Nobody is removed so soon after the loss of a disk, and no disk is lost so soon after a removal was asked for, which may be
+/// on its way to the leader: that the lost one still counts then is the price of not asking it.
+pub const UNNOTICED: Time = 500 * MS;
 /// The longest pause between two removals that are asked for.
 const PAUSE_MAX: Time = 4 * SECOND;
 
@@ -33,6 +34,7 @@ impl World {
         let (contact, gone) = (self.rng.usize(0..self.style.hosts), self.rng.usize(0..self.style.hosts));
         if self.wiped == 0 || self.now - self.wiped > UNNOTICED {
             self.note(|| format!("{} is asked to have {} removed", id(contact), id(gone)));
+            self.removal_asked = self.now;
             self.tell(contact, Mail::Change(Change::Remove(id(gone))));
         }
         let pause = self.rng.u64(500 * MS..PAUSE_MAX);

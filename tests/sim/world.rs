@@ -105,6 +105,8 @@ pub struct World {
     pub sessions: u64,
     /// When a disk was lost last.
     pub wiped: Time,
+    /// When somebody's removal was asked for last.
+    pub removal_asked: Time,
     /// Requests of clients, and lines of people.
     pub asked: u64,
     pub witnesses: u64,
@@ -146,6 +148,7 @@ impl World {
             people: people(),
             sessions: 0,
             wiped: 0,
+            removal_asked: 0,
             asked: 0,
             witnesses: 0,
             judge,
