@@ -1,22 +1,20 @@
-//! The actor around [`Core`]: carries its turns out, and owns the two tasks that move the bytes.
+//! The actor around [`Core`]: carries its turns out. Its future [`Io`] moves the bytes.
 
+use std::io;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
-use bytes::BytesMut;
-use chat::{AccountId, Framer};
+use chat::AccountId;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::AbortHandle;
 
 use super::attempts::{Attempts, Origin, SlowDown};
 use super::core::{Core, Job, JobDone, Turn};
+use super::io::Io;
 use super::limits::{DRAIN, LINGER, RETRY_PAUSE};
 use super::reader::Reader;
-use super::wire::{FromWire, Gate, Wire};
-use super::writer::Writer;
+use super::writer::{Outgoing, Writer};
 use super::{Links, SessionConfig};
 use crate::actors::acceptor::Permit;
 use crate::actors::hasher::{HashDone, Hashed, Work};
@@ -36,18 +34,17 @@ pub struct Peer {
 
 /// One client connection.
 pub struct Session {
-    core: Core,
-    wire: Rc<Wire>,
+    pub(super) core: Core,
+    pub(super) outgoing: Outgoing,
     links: Links,
     peer: Peer,
     /// Whose password is being checked.
     checking: Option<AccountId>,
-    tasks: [Option<AbortHandle>; 2],
-    tick_is_set: bool,
-    /// The earliest timer that is set for [`Core::wake`].
-    wakes_at: Option<Instant>,
-    eof: bool,
-    /// The Replicator was told that this session is closed.
+    /// When to tell [`Core::tick`].
+    ticks_at: Option<Instant>,
+    /// When to wait no longer for the peer.
+    ends_at: Option<Instant>,
+    /// The Replicator was told that this session is closed. What the peer still sends is thrown away.
     closed: bool,
 }
 
@@ -59,42 +56,24 @@ impl Session {
         W: AsyncWrite + Kernel + Unpin + 'static,
     {
         Self::create(|ctx| {
-            let wire = Wire::new();
-            let session = ctx.address().recipient();
-            let framer = Framer::new(config.line_bytes);
-            let reader = Reader {
-                socket: reader,
-                framer,
-                unfinished: BytesMut::new(),
-                wire: Rc::clone(&wire),
-                session: session.clone(),
-            };
-            let writer = Writer::new(writer, Rc::clone(&wire), session);
-            let tasks = [
-                Some(tokio::task::spawn_local(reader).abort_handle()),
-                Some(tokio::task::spawn_local(writer).abort_handle()),
-            ];
-            let core = Core::new(config, Instant::now());
+            ctx.spawn(Io::new(Reader::new(reader, config.line_bytes), Writer::new(writer)));
             Self {
-                core,
-                wire,
+                core: Core::new(config, Instant::now()),
+                outgoing: Outgoing::default(),
                 links,
                 peer,
                 checking: None,
-                tasks,
-                tick_is_set: false,
-                wakes_at: None,
-                eof: false,
+                ticks_at: None,
+                ends_at: None,
                 closed: false,
             }
         })
     }
 
-    /// One input: told the time and the progress first, carried out afterwards.
-    fn turn(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Core)) {
+    /// One input: told the time and the progress first, carried out afterwards. [`Io`] looks at what came of it.
+    pub(super) fn turn(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Core)) {
         self.core.at(Instant::now());
-        self.wire.looked();
-        self.core.progress(self.wire.written(), self.wire.acknowledged());
+        self.core.progress(self.outgoing.written(), self.outgoing.acknowledged());
         input(&mut self.core);
         self.carry_out(ctx);
     }
@@ -102,12 +81,12 @@ impl Session {
     fn carry_out(&mut self, ctx: &mut Context<Self>) {
         loop {
             let Turn { output, asks, jobs, closed } = self.core.take_turn();
-            self.wire.put(output);
+            self.outgoing.put(output);
             if !asks.is_empty() {
                 self.links.submit.do_send(Submit { session: self.peer.session, asks });
             }
             if closed {
-                self.close(ctx);
+                self.close();
             }
             if jobs.is_empty() {
                 break;
@@ -116,37 +95,50 @@ impl Session {
                 self.start_job(slot, job, ctx);
             }
         }
+        if self.core.wants_tick() && self.ticks_at.is_none() {
+            self.ticks_at = Some(Instant::now() + RETRY_PAUSE);
+        }
+    }
+
+    /// Whether the socket is to be read.
+    pub(super) fn may_read(&self) -> bool {
+        self.closed || self.core.may_read()
+    }
+
+    /// Whether what is read is thrown away: closing a socket with unread input would reset the connection and take the
+    /// last replies with it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    // ---- time
+
+    /// When [`Session::look_at_the_time`] is wanted.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        let of_core =
+            if self.closed { None } else { [self.ticks_at, self.core.wakes_at()].into_iter().flatten().min() };
+        [self.ends_at, of_core].into_iter().flatten().min()
+    }
+
+    pub(super) fn look_at_the_time(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        let is_due = |at: &Instant| *at <= now;
+        if self.ends_at.as_ref().is_some_and(is_due) {
+            return self.give_up(ctx);
+        }
         if self.closed {
             return;
         }
-        self.wire.tell_below(self.core.waits_for_unsent());
-        self.wire.watch(self.core.watch());
-        self.wire.set_gate(if self.core.may_read() { Gate::Open } else { Gate::Shut });
-        if self.core.wants_tick() && !self.tick_is_set {
-            self.tick_is_set = true;
-            ctx.run_later(RETRY_PAUSE, |session, ctx| {
-                session.tick_is_set = false;
-                session.turn(ctx, Core::tick);
-            });
+        if self.ticks_at.take_if(|at| is_due(at)).is_some() {
+            self.turn(ctx, Core::tick);
         }
-        self.set_wake(ctx);
+        if self.core.wakes_at().as_ref().is_some_and(is_due) {
+            self.turn(ctx, Core::wake);
+        }
     }
 
-    /// One timer at a time, unless an earlier one is needed: while lines come, the end of the idle time moves on, and the
-    /// timer that finds it moved is set again.
-    fn set_wake(&mut self, ctx: &mut Context<Self>) {
-        let Some(at) = self.core.wakes_at() else { return };
-        if self.wakes_at.is_none_or(|set| at < set) {
-            self.wakes_at = Some(at);
-            ctx.run_later(at.saturating_duration_since(Instant::now()), move |session, ctx| {
-                if session.wakes_at == Some(at) {
-                    session.wakes_at = None;
-                }
-                if !session.closed {
-                    session.turn(ctx, Core::wake);
-                }
-            });
-        }
+    fn end_after(&mut self, patience: Duration) {
+        let at = Instant::now() + patience;
+        self.ends_at = Some(self.ends_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     // ---- passwords
@@ -203,17 +195,22 @@ impl Session {
     // ---- the end
 
     /// All is said. What the peer still sends is read and thrown away for a while: see [`LINGER`].
-    fn close(&mut self, ctx: &mut Context<Self>) {
+    fn close(&mut self) {
         self.tell_closed();
-        self.wire.finish();
-        self.wire.set_gate(Gate::Discard);
-        ctx.run_later(LINGER, |_, ctx| ctx.stop());
+        self.outgoing.complete();
+        self.end_after(LINGER);
     }
 
     fn tell_closed(&mut self) {
         if !std::mem::replace(&mut self.closed, true) {
             self.links.closed.do_send(SessionClosed { session: self.peer.session });
         }
+    }
+
+    /// The connection broke: nothing can be read or written any more.
+    pub(super) fn broken(&mut self, why: &io::Error, ctx: &mut Context<Self>) {
+        log::debug!("session {}: the connection broke: {}", self.peer.session.0, why.kind());
+        self.give_up(ctx);
     }
 
     /// Gives the connection up. What its peer is known to have is still marked.
@@ -236,33 +233,6 @@ impl Actor for Session {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.tell_closed();
-        self.wire.set_gate(Gate::Closed);
-        for task in self.tasks.iter_mut().filter_map(Option::take) {
-            task.abort();
-        }
-    }
-}
-
-impl Handler<FromWire> for Session {
-    type Result = ();
-
-    fn handle(&mut self, message: FromWire, ctx: &mut Self::Context) {
-        match message {
-            FromWire::Lines(lines) => self.turn(ctx, |core| core.lines(lines)),
-            FromWire::Progress => self.turn(ctx, |_| ()),
-            FromWire::Eof if self.closed => ctx.stop(),
-            FromWire::Eof => {
-                self.eof = true;
-                self.turn(ctx, Core::eof);
-            }
-            FromWire::Finished if self.eof => ctx.stop(),
-            // The peer has not closed its side: its end of input, or the end of the patience, stops this.
-            FromWire::Finished => {}
-            FromWire::Gone(kind) => {
-                log::debug!("session {}: the connection broke: {kind}", self.peer.session.0);
-                self.give_up(ctx);
-            }
-        }
     }
 }
 
@@ -271,7 +241,7 @@ impl Handler<SessionNews> for Session {
 
     fn handle(&mut self, SessionNews(news): SessionNews, ctx: &mut Self::Context) {
         if news.iter().any(|piece| matches!(piece, News::Drain(_))) {
-            ctx.run_later(DRAIN, Session::give_up);
+            self.end_after(DRAIN);
         }
         self.turn(ctx, |core| core.news(news));
     }

@@ -1,4 +1,4 @@
-//! The actor with its two tasks: over pipes in memory, and over real loopback TCP.
+//! The actor with what moves its bytes: over pipes in memory, and over real loopback TCP.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -16,7 +16,7 @@ use super::limits::{OUTPUT_BYTES_LOW, OUTPUT_BYTES_MAX, REQUEST_BYTES_MAX, REQUE
 use super::marks::Marks;
 use super::pace::Pace;
 use super::printing::{History, Who};
-use super::wire::Watch;
+use super::writer::Watch;
 use crate::actors::messages::{Ask, Done, News, RetryLater, Slot, What};
 
 /// What to do after an input, in this order.
@@ -228,14 +228,12 @@ impl Core {
     }
 
     /// Lines came.
-    pub fn lines(&mut self, items: Vec<LineItem>) {
+    pub fn lines(&mut self, items: impl IntoIterator<Item = LineItem>) {
         self.active = self.now;
-        if matches!(self.phase, Phase::Serving | Phase::Draining) {
-            self.lines.reserve(items.len());
-            for item in items {
-                self.cost += cost(&item);
-                self.lines.push_back((self.now, item));
-            }
+        let are_served = matches!(self.phase, Phase::Serving | Phase::Draining);
+        for item in items.into_iter().filter(|_| are_served) {
+            self.cost += cost(&item);
+            self.lines.push_back((self.now, item));
         }
         self.settle();
     }

@@ -7,7 +7,7 @@ use chat::{Answer, MessageId, Name, Query, RetryCode, Shown, answer};
 use super::limits::{OUTPUT_BYTES_MAX, PAGE_BYTES, PAGE_MESSAGES};
 use super::marks::UNACKNOWLEDGED_MAX;
 use super::testkit::World;
-use super::wire::Watch;
+use super::writer::Watch;
 use crate::actors::messages::What;
 
 /// Ids of the `msg` lines in a text.

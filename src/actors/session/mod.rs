@@ -7,8 +7,8 @@
 //! ```
 //!
 //! [`core::Core`] holds the whole conversation: the order of replies, the account, what was shown, what is marked. The
-//! actor around it ([`actor::Session`]) carries its turns out, and two tasks move the bytes ([`reader`], [`writer`]; why
-//! not `actix::io`, see ARCHITECTURE.md).
+//! actor around it ([`actor::Session`]) carries its turns out, and its one future moves the bytes ([`io`]; why not
+//! `actix::io`, see ARCHITECTURE.md).
 //!
 //! Promises, each held by a test here:
 //! - Replies come in request order, one final line each, nothing between it and its data lines.
@@ -35,12 +35,12 @@ pub mod attempts;
 mod barriers;
 pub mod core;
 mod delivery;
+mod io;
 mod marks;
 pub mod pace;
 mod printing;
 mod reader;
 mod requests;
-mod wire;
 mod writer;
 
 #[cfg(test)]

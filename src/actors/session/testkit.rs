@@ -201,8 +201,7 @@ impl Conn {
     pub(super) fn send(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
         self.delivers += bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"6")).count();
-        let items = std::iter::from_fn(|| self.framer.next(&mut self.input)).collect();
-        self.core.lines(items);
+        self.core.lines(std::iter::from_fn(|| self.framer.next(&mut self.input)));
         self.settle();
     }
 

@@ -1,21 +1,15 @@
-//! The writing task of a connection: takes all pending output at once, one write a batch, and asks the kernel what the
-//! peer has acknowledged.
+//! The writing side of a connection: all pending output in one write, and what the peer's kernel has acknowledged of it.
 //!
-//! It holds no buffer while nothing is to be written, and no timer while nothing is unacknowledged.
+//! It holds no buffer while nothing is to be written.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use actix::Recipient;
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, Sleep, sleep};
 
-use super::wire::{FromWire, Watch, Wire};
 use crate::actors::kernel::Kernel;
 
 /// The first pause between two questions to the kernel while something waits for it; each next one doubles.
@@ -26,101 +20,136 @@ const LAZY_PAUSE: Duration = Duration::from_millis(50);
 /// The pause between two questions while nothing rests on the answer but whether the peer is still there.
 const ALIVE_PAUSE: Duration = Duration::from_secs(5);
 
-/// The task.
-pub(super) struct Writer<W> {
-    socket: W,
-    chunk: BytesMut,
-    wire: Rc<Wire>,
-    session: Recipient<FromWire>,
-    question: Option<Question>,
+/// How closely the kernel's acknowledgements are watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Watch {
+    /// Nothing rests on them; only whether the peer is still there matters.
+    #[default]
+    No,
+    /// Pushes wait to be marked.
+    Lazy,
+    /// Something waits for them: the final line of a `6|`, the next push, the end of the connection.
+    Close,
 }
 
-/// When to ask the kernel next. Boxed parts only while something is unacknowledged.
-struct Question {
-    watch: Watch,
-    pause: Duration,
-    timer: Pin<Box<Sleep>>,
+/// What is said to the peer, and how far it has got.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    pending: BytesMut,
+    written: u64,
+    acknowledged: u64,
+    /// Nothing will be added.
+    complete: bool,
 }
 
-impl Question {
-    fn new(watch: Watch, pause: Duration) -> Self {
-        Self { watch, pause, timer: Box::pin(sleep(pause)) }
-    }
-
-    /// The next one, with the same timer.
-    fn again(&mut self, watch: Watch, pause: Duration) {
-        (self.watch, self.pause) = (watch, pause);
-        self.timer.as_mut().reset(Instant::now() + pause);
-    }
-}
-
-impl<W: AsyncWrite + Kernel + Unpin> Writer<W> {
-    pub(super) fn new(socket: W, wire: Rc<Wire>, session: Recipient<FromWire>) -> Self {
-        Self { socket, chunk: BytesMut::new(), wire, session, question: None }
-    }
-
-    /// Writes what there is. Ready when the sending side is closed.
-    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            if self.chunk.is_empty() {
-                self.chunk = self.wire.take();
-            }
-            if self.chunk.is_empty() {
-                if self.wire.is_finishing() {
-                    return Pin::new(&mut self.socket).poll_shutdown(cx);
-                }
-                return Poll::Pending;
-            }
-            match Pin::new(&mut self.socket).poll_write(cx, &self.chunk) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => self.advance(n),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
+impl Outgoing {
+    /// Appends to what is to be written. Takes the buffer itself where none waits: the usual case copies nothing.
+    pub(super) fn put(&mut self, output: BytesMut) {
+        if self.pending.is_empty() {
+            self.pending = output;
+        } else {
+            self.pending.extend_from_slice(&output);
         }
     }
 
-    fn advance(&mut self, n: usize) {
-        self.chunk.advance(n);
-        if self.chunk.is_empty() {
-            self.chunk = BytesMut::new();
-        }
-        if self.wire.add_written(n) {
-            self.session.do_send(FromWire::Progress);
-        }
+    /// Nothing will be added: the sending side is to be closed behind what there is.
+    pub(super) fn complete(&mut self) {
+        self.complete = true;
     }
 
-    /// Asks the kernel when it is time to. Always pending, or an error.
-    fn poll_kernel(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        loop {
-            let watch = self.wire.watched();
-            if self.owes_nothing() {
-                self.question = None;
-                return Ok(());
-            }
-            let question = match &mut self.question {
-                Some(question) if question.watch >= watch => question,
-                _ => self.question.insert(Question::new(watch, first_pause(watch))),
-            };
-            if question.timer.as_mut().poll(cx).is_pending() {
-                return Ok(());
-            }
-            let pause = question.pause;
-            let news = self.wire.set_unacknowledged(self.socket.unacknowledged()?);
-            if news && self.wire.must_tell_acknowledged() {
-                self.session.do_send(FromWire::Progress);
-            }
-            if !self.owes_nothing()
-                && let Some(question) = &mut self.question
-            {
-                question.again(watch, next_pause(watch, pause, news));
-            }
+    /// Bytes that the kernel has not taken.
+    pub(super) fn unsent(&self) -> u64 {
+        self.pending.len() as u64
+    }
+
+    /// Bytes that the kernel has taken.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Bytes that the peer's kernel has acknowledged, as far as was asked.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// The kernel took bytes.
+    fn took(&mut self, bytes: usize) {
+        self.pending.advance(bytes);
+        if self.pending.is_empty() {
+            self.pending = BytesMut::new();
         }
+        self.written += bytes as u64;
+    }
+
+    /// The peer's kernel has acknowledged everything but so many bytes. Whether that is news.
+    fn set_unacknowledged(&mut self, unacknowledged: u64) -> bool {
+        let before = self.acknowledged;
+        self.acknowledged = self.written.saturating_sub(unacknowledged).max(before);
+        self.acknowledged > before
     }
 
     /// The peer has everything.
-    fn owes_nothing(&self) -> bool {
-        self.wire.is_all_acknowledged() && self.chunk.is_empty()
+    fn is_all_acknowledged(&self) -> bool {
+        self.acknowledged == self.written && self.pending.is_empty()
+    }
+}
+
+/// See the module's header.
+pub(super) struct Writer<W> {
+    socket: W,
+    question: Option<Question>,
+}
+
+/// When to ask the kernel next.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    watch: Watch,
+    pause: Duration,
+    at: Instant,
+}
+
+impl<W: AsyncWrite + Kernel + Unpin> Writer<W> {
+    pub(super) fn new(socket: W) -> Self {
+        Self { socket, question: None }
+    }
+
+    /// Writes what there is. Ready when the sending side is closed, or broken.
+    pub(super) fn poll_write(&mut self, outgoing: &mut Outgoing, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !outgoing.pending.is_empty() {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, &outgoing.pending))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => outgoing.took(bytes),
+            }
+        }
+        if outgoing.complete { Pin::new(&mut self.socket).poll_shutdown(cx) } else { Poll::Pending }
+    }
+
+    /// Asks the kernel, if it is time to. Whether it has acknowledged more than was known.
+    pub(super) fn ask(&mut self, outgoing: &mut Outgoing, watch: Watch, now: Instant) -> io::Result<bool> {
+        let Some(question) = self.question(outgoing, watch, now) else { return Ok(false) };
+        if now < question.at {
+            return Ok(false);
+        }
+        let news = outgoing.set_unacknowledged(self.socket.unacknowledged()?);
+        let pause = next_pause(watch, question.pause, news);
+        self.question = (!outgoing.is_all_acknowledged()).then_some(Question { watch, pause, at: now + pause });
+        Ok(news)
+    }
+
+    /// When [`Writer::ask`] is wanted.
+    pub(super) fn asks_at(&self) -> Option<Instant> {
+        self.question.map(|question| question.at)
+    }
+
+    /// The next one. None while the peer has everything.
+    fn question(&mut self, outgoing: &Outgoing, watch: Watch, now: Instant) -> Option<Question> {
+        if outgoing.is_all_acknowledged() {
+            self.question = None;
+        } else if self.question.is_none_or(|question| question.watch < watch) {
+            let pause = first_pause(watch);
+            self.question = Some(Question { watch, pause, at: now + pause });
+        }
+        self.question
     }
 }
 
@@ -138,24 +167,5 @@ fn next_pause(watch: Watch, pause: Duration, news: bool) -> Duration {
         Watch::Close if news => CLOSE_PAUSE_MIN,
         Watch::Close => (pause * 2).clamp(CLOSE_PAUSE_MIN, LAZY_PAUSE),
         Watch::Lazy | Watch::No => first_pause(watch),
-    }
-}
-
-impl<W: AsyncWrite + Kernel + Unpin> Future for Writer<W> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        this.wire.register_writer(cx);
-        let last = match this.poll_write_all(cx) {
-            Poll::Ready(Ok(())) => FromWire::Finished,
-            Poll::Ready(Err(error)) => FromWire::Gone(error.kind()),
-            Poll::Pending => match this.poll_kernel(cx) {
-                Ok(()) => return Poll::Pending,
-                Err(error) => FromWire::Gone(error.kind()),
-            },
-        };
-        this.session.do_send(last);
-        Poll::Ready(())
     }
 }
