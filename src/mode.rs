@@ -193,6 +193,11 @@ impl Core {
         }
     }
 
+    /// Whether a read waits for the answers to a round of pulses.
+    pub fn awaits_a_round(&self) -> bool {
+        either!(self, node => node.awaits_a_round())
+    }
+
     /// Whose deaths matter: somebody should look for proof while they are silent.
     pub fn watched(&self) -> Vec<(Member, Run)> {
         match self {

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use super::internal::{Attach, FromHeartbeat, LinkEnded, ToElection, ToHeartbeat};
 use super::link::{self, Identity, LinkError, Outbox};
 use super::silence::Silence;
-use crate::consensus::{Member, ReplicaId, Role, Run};
+use crate::consensus::{Frame, Member, ReplicaId, Role, Run};
+use crate::wire::PeerLine;
 use crate::wire::handshake::Kind;
 
 /// A process whose connection ended is gone, unless the same run answers a new one within this time. A process dies
@@ -43,6 +44,11 @@ pub struct Heartbeat {
     ticks: bool,
     /// A round was asked for and not yet handled: a replicator that hangs sends no pulses, and gathers no ticks.
     tick_is_out: bool,
+    /// The last round is awaited: its answers are handed over as they come.
+    is_awaited: bool,
+    /// Answers to a round for which nobody waits. They go with the next tick: two wake-ups of the serving thread fewer for
+    /// each round of an idle leader of three.
+    answers: Vec<(Member, Vec<PeerLine>)>,
     living: BTreeSet<ReplicaId>,
     /// Of whose death proof is looked for, while they have no pulse link; and for whom a look is under way.
     watched: Vec<(Member, Run)>,
@@ -101,6 +107,8 @@ impl Heartbeat {
             leads: false,
             ticks: false,
             tick_is_out: false,
+            is_awaited: false,
+            answers: Vec::new(),
             living: BTreeSet::new(),
             watched: Vec::new(),
             looking: BTreeSet::new(),
@@ -120,17 +128,41 @@ impl Heartbeat {
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.ticks = false;
+        self.hand_over_answers();
         // Where silence counts, everybody gives signs of life, and not only who leads.
         if (self.leads || self.silence.is_some()) && !self.tick_is_out {
             self.tick_is_out = true;
-            self.replicator.do_send(FromHeartbeat::PulseDue);
+            self.tell(FromHeartbeat::PulseDue);
         }
         self.tell_who_lives();
         if let Some(found) = self.silence.as_mut().and_then(|silence| silence.look(Instant::now())) {
-            self.replicator.do_send(FromHeartbeat::Silence(found));
+            self.tell(FromHeartbeat::Silence(found));
         }
         self.look_for_proof(ctx);
         self.arm(ctx);
+    }
+
+    /// Everything is told in the order in which it came to be known.
+    fn tell(&mut self, news: FromHeartbeat) {
+        self.hand_over_answers();
+        self.replicator.do_send(news);
+    }
+
+    fn hand_over_answers(&mut self) {
+        for (member, lines) in self.answers.drain(..) {
+            self.replicator.do_send(FromHeartbeat::Lines(member, lines));
+        }
+    }
+
+    /// Whether nobody minds if these lines come with the next tick. One of each peer: a second one is for a second round.
+    fn can_wait(&self, member: Member, lines: &[PeerLine]) -> bool {
+        let says_little =
+            |line: &PeerLine| matches!(line, PeerLine::Frame(Frame::BeatReply { .. }) | PeerLine::News(_));
+        self.leads
+            && !self.is_awaited
+            && self.silence.is_none()
+            && lines.iter().all(says_little)
+            && self.answers.iter().all(|(of, _)| *of != member)
     }
 
     fn tell_who_lives(&mut self) {
@@ -141,7 +173,7 @@ impl Heartbeat {
         living.insert(self.me);
         if living != self.living {
             self.living = living.clone();
-            self.replicator.do_send(FromHeartbeat::Living(living.clone()));
+            self.tell(FromHeartbeat::Living(living.clone()));
             self.election.do_send(ToElection::Living(living));
         }
     }
@@ -248,7 +280,7 @@ impl Handler<Looked> for Heartbeat {
     fn handle(&mut self, looked: Looked, _: &mut Self::Context) {
         self.looking.remove(&looked.member.id);
         if looked.is_dead {
-            self.replicator.do_send(FromHeartbeat::Dead(looked.member, looked.run));
+            self.tell(FromHeartbeat::Dead(looked.member, looked.run));
         }
     }
 }
@@ -258,7 +290,7 @@ impl Handler<Looked> for Heartbeat {
 #[rtype(result = "()")]
 struct Heard {
     member: Member,
-    lines: Vec<crate::wire::PeerLine>,
+    lines: Vec<PeerLine>,
 }
 
 impl Actor for Heartbeat {
@@ -285,6 +317,7 @@ impl Handler<Attach> for Heartbeat {
             Err(error) => return log::warn!("the reactor does not take the pulse link of {}: {error}", who.member.id),
         };
         self.generation += 1;
+        self.hand_over_answers();
         let (outbox, tasks) = self.start_tasks(stream, who.member, ctx);
         let link = PulseLink {
             member: who.member,
@@ -315,6 +348,7 @@ impl Handler<LinkEnded> for Heartbeat {
         if self.links.get(&ended.id).is_some_and(|link| link.generation == ended.generation)
             && let Some(link) = self.links.remove(&ended.id)
         {
+            self.hand_over_answers();
             self.identity.links.down(ended.id, Kind::Pulse);
             self.look_for_evidence(link.member, link.run);
             self.tell_who_lives();
@@ -331,7 +365,11 @@ impl Handler<Heard> for Heartbeat {
             if let Some(silence) = &mut self.silence {
                 silence.heard(link.member, link.run, link.heard);
             }
-            self.replicator.do_send(FromHeartbeat::Lines(heard.member, heard.lines));
+            if self.can_wait(heard.member, &heard.lines) {
+                self.answers.push((heard.member, heard.lines));
+            } else {
+                self.tell(FromHeartbeat::Lines(heard.member, heard.lines));
+            }
         }
     }
 }
@@ -355,11 +393,16 @@ impl Handler<ToHeartbeat> for Heartbeat {
                     self.links.values_mut().for_each(|link| link.heard = Instant::now());
                 }
                 self.leads = leads;
+                self.hand_over_answers();
                 self.tell_who_lives();
                 self.arm(ctx);
             }
-            ToHeartbeat::Pulses { lines, ticked } => {
+            ToHeartbeat::Pulses { lines, ticked, awaited } => {
                 self.tick_is_out &= !ticked;
+                self.is_awaited = awaited;
+                if awaited {
+                    self.hand_over_answers();
+                }
                 for (id, lines) in lines {
                     if let Some(link) = self.links.get(&id).filter(|link| link.outbox.len() < PULSE_OUT_BYTES_MAX) {
                         link.outbox.put(&lines);
@@ -376,7 +419,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
     use std::sync::{Mutex, OnceLock, mpsc};
 
-    use actix::Arbiter;
+    use actix::{Addr, Arbiter};
     use tokio::net::TcpListener;
     use tokio::sync::watch;
 
@@ -384,7 +427,7 @@ mod tests {
     use crate::actors::directory::{Book, Doom, LinkTable};
     use crate::actors::internal::Shared;
     use crate::consensus::founding::Introduction;
-    use crate::consensus::{Boot, FoundingState, Incarnation, Index};
+    use crate::consensus::{Boot, FoundingState, Incarnation, Index, Round, Standing, Term};
     use crate::wire::handshake::Hello;
 
     /// Longer than a line takes on a busy machine.
@@ -444,16 +487,11 @@ mod tests {
         HeartbeatSettings { me: ReplicaId(1), interval, silence_max, drop_silent_after: None, identity }
     }
 
-    #[actix_rt::test]
-    async fn a_pulse_is_heard_while_the_thread_that_accepted_its_link_is_busy() {
-        let (pulse, (told, heard)) = (Arbiter::new(), mpsc::channel());
-        let ears = Ears::start_in_arbiter(&pulse.handle(), |_| Ears(told));
-        let heartbeat = Heartbeat::start_in_arbiter(&pulse.handle(), |_| {
-            Heartbeat::new(settings(), ears.clone().recipient(), ears.recipient())
-        });
+    /// A pulse link to replica 2, accepted on this thread; and its other end.
+    async fn attach(heartbeat: &Addr<Heartbeat>) -> std::net::TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("bound");
-        let mut far = std::net::TcpStream::connect(address).expect("it listens");
+        let far = std::net::TcpStream::connect(address).expect("it listens");
         let (stream, _) = listener.accept().await.expect("a connection waits");
         let hello = Hello {
             kind: Kind::Pulse,
@@ -464,8 +502,72 @@ mod tests {
         };
         let attached = heartbeat.send(Attach { hello, stream, alive: oneshot::channel().0 }).await;
         attached.expect("it lives");
+        far
+    }
+
+    fn leads() -> ToHeartbeat {
+        ToHeartbeat::Standing(Standing { role: Role::Leader, term: Term(1), leader: Some(ReplicaId(1)) })
+    }
+
+    fn pulses(awaited: bool) -> ToHeartbeat {
+        ToHeartbeat::Pulses { lines: Vec::new(), ticked: false, awaited }
+    }
+
+    fn answer() -> Heard {
+        let reply = Frame::BeatReply { term: Term(1), round: Round(1), received: Index(0) };
+        Heard { member: introduction(2).member, lines: vec![PeerLine::Frame(reply)] }
+    }
+
+    #[actix_rt::test]
+    async fn a_pulse_is_heard_while_the_thread_that_accepted_its_link_is_busy() {
+        let (pulse, (told, heard)) = (Arbiter::new(), mpsc::channel());
+        let ears = Ears::start_in_arbiter(&pulse.handle(), |_| Ears(told));
+        let heartbeat = Heartbeat::start_in_arbiter(&pulse.handle(), |_| {
+            Heartbeat::new(settings(), ears.clone().recipient(), ears.recipient())
+        });
+        let mut far = attach(&heartbeat).await;
         far.write_all(b"clock|5\n").expect("it reads");
         // This blocks the thread: its reactor looks at nothing.
+        assert_eq!(heard.recv_timeout(LINE_WAIT), Ok(ReplicaId(2)));
+        pulse.stop();
+    }
+
+    #[actix_rt::test]
+    async fn an_answer_waits_for_the_tick_unless_a_read_waits_for_it() {
+        let (told, heard) = mpsc::channel();
+        let ears = Ears(told).start();
+        let heartbeat = Heartbeat::new(settings(), ears.clone().recipient(), ears.clone().recipient()).start();
+        let _far = attach(&heartbeat).await;
+        let how_many = async || {
+            // It is handled behind all that was told before.
+            ears.send(FromHeartbeat::PulseDue).await.expect("it lives");
+            heard.try_iter().count()
+        };
+        heartbeat.send(leads()).await.expect("it lives");
+        heartbeat.send(answer()).await.expect("it lives");
+        assert_eq!(how_many().await, 0, "nobody waits for it, and the tick is far");
+        heartbeat.send(pulses(true)).await.expect("it lives");
+        assert_eq!(how_many().await, 1, "what is known is told to whom a read waits for");
+        heartbeat.send(answer()).await.expect("it lives");
+        assert_eq!(how_many().await, 1, "at once");
+        heartbeat.send(pulses(false)).await.expect("it lives");
+        heartbeat.send(answer()).await.expect("it lives");
+        assert_eq!(how_many().await, 0, "the read was answered");
+        heartbeat.send(answer()).await.expect("it lives");
+        assert_eq!(how_many().await, 2, "what came first is told first");
+    }
+
+    #[actix_rt::test]
+    async fn what_waits_goes_with_the_tick() {
+        let (pulse, (told, heard)) = (Arbiter::new(), mpsc::channel());
+        let ears = Ears::start_in_arbiter(&pulse.handle(), |_| Ears(told));
+        let settings = HeartbeatSettings { interval: Duration::from_millis(10), ..settings() };
+        let heartbeat = Heartbeat::start_in_arbiter(&pulse.handle(), |_| {
+            Heartbeat::new(settings, ears.clone().recipient(), ears.recipient())
+        });
+        let _far = attach(&heartbeat).await;
+        heartbeat.send(leads()).await.expect("it lives");
+        heartbeat.send(answer()).await.expect("it lives");
         assert_eq!(heard.recv_timeout(LINE_WAIT), Ok(ReplicaId(2)));
         pulse.stop();
     }

@@ -116,6 +116,8 @@ pub enum ToHeartbeat {
         lines: Vec<(ReplicaId, Vec<PeerLine>)>,
         /// The last [`FromHeartbeat::PulseDue`] was handled: the next may come.
         ticked: bool,
+        /// A read waits for the answers.
+        awaited: bool,
     },
     /// Role, term or leader changed.
     Standing(Standing),

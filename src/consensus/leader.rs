@@ -1,13 +1,13 @@
 //! What a leader does: it replicates its log, decides what is committed, confirms reads, and hands over.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::members::Changing;
 use super::node::Part;
 use super::progress::{Flow, Inflight, Progress};
-use super::reads::{Asker, PendingRead};
+use super::rounds::Rounds;
 use super::{Body, Duty, Entry, Frame, Index, Member, Node, Reader, ReplicaId, Round, Term, limits, quorum};
 
 /// What a leader knows of its followers, and what waits for them.
@@ -17,12 +17,8 @@ pub(super) struct Leader {
     pub(super) noop: Index,
     /// Linked peers: voters, and learners of this cluster.
     pub(super) progress: BTreeMap<ReplicaId, Progress>,
-    /// The newest round of pulses.
-    pub(super) round: Round,
-    /// Reads in the order of their arrival; `needs` never falls along the queue.
-    pub(super) reads: VecDeque<PendingRead>,
-    /// A newer round is wanted as soon as the one under way is confirmed.
-    pub(super) round_wanted: bool,
+    /// Rounds of pulses, and who waits for them.
+    pub(super) rounds: Rounds,
     /// Voters heard of since the last quorum check.
     pub(super) heard: BTreeSet<Member>,
     /// Those of the time between the two checks before.
@@ -51,9 +47,7 @@ impl Leader {
         Self {
             noop,
             progress: BTreeMap::new(),
-            round: Round(0),
-            reads: VecDeque::new(),
-            round_wanted: false,
+            rounds: Rounds::default(),
             heard: electors,
             heard_before: BTreeSet::new(),
             changing: Changing::default(),
@@ -62,14 +56,9 @@ impl Leader {
     }
 
     /// The link to a peer is gone, and its questions with it.
-    ///
-    /// Were they kept, then
-    ///   1. replica 3 asks for read 1, which takes commit index 10, and restarts before it is confirmed;
-    ///   2. 11 is committed, and seen by somebody;
-    ///   3. the new 3 numbers from 1 again, asks for its read 1, and is given 10: what it reads is of the past.
     pub(super) fn lost(&mut self, id: ReplicaId) {
         self.progress.remove(&id);
-        self.reads.retain(|read| !matches!(read.asker, Asker::Peer(asker) if asker.id == id));
+        self.rounds.lost(id);
         self.changing.lost(id);
     }
 
@@ -77,7 +66,7 @@ impl Leader {
     pub(super) fn confirmed_round(&self, voters: &[Member], me: Member) -> Option<Round> {
         let mut rounds: Vec<Round> = voters
             .iter()
-            .map(|v| if *v == me { self.round } else { self.of(*v).map_or(Round(0), |p| p.round) })
+            .map(|v| if *v == me { self.rounds.newest() } else { self.of(*v).map_or(Round(0), |p| p.round) })
             .collect();
         quorum::reached_by_majority(&mut rounds)
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use super::leader::Leader;
 use super::node::Part;
 use super::progress::Progress;
-use super::reads::Asker;
+use super::rounds::Asker;
 use super::{
     Address, Body, Change, Duty, Frame, Index, Member, Membership, Node, Refusal, ReplicaId, Term, Verdict, limits,
     quorum,

@@ -103,7 +103,7 @@
 //!
 //! `types` and [`Frame`] are the vocabulary; [`quorum`], `ticket` and `log` stand alone. Then [`Node`]: what it is
 //! told, what it hands out (`contract`), and how a turn ends (`Node::duties`). Then the parts of its conversation:
-//! `founding`, `election`, `follower`, `leader` with `progress`, `reads`, `snapshot` and `members`, `applying`. `origin` is for
+//! `founding`, `election`, `follower`, `leader` with `progress`, `reads` with `rounds`, `snapshot` and `members`, `applying`. `origin` is for
 //! whoever proposes. [`limits`] bounds every loop and queue.
 
 mod applying;
@@ -125,6 +125,7 @@ mod progress;
 pub mod quorum;
 mod reads;
 mod refounding;
+mod rounds;
 mod snapshot;
 mod ticket;
 mod types;
@@ -138,6 +139,7 @@ pub use node::Node;
 pub use origin::Origin;
 pub(crate) use progress::Inflight;
 pub use refounding::{NotRefounded, refound};
+pub(crate) use rounds::{Asker, ConfirmedRead, Rounds};
 pub use ticket::{DurableIndex, Tickets};
 pub use types::*;
 pub use view::{GivenUp, VIEW_NUMBER_MAX, View, ViewFrame, ViewId, Views};

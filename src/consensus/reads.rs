@@ -1,24 +1,8 @@
 //! Pulses, and the reads that they confirm: a read waits for a round of pulses begun after it was asked.
 
 use super::node::Part;
+use super::rounds::{Asker, ConfirmedRead};
 use super::{Duty, Frame, Index, Member, Node, Round, Term};
-
-/// Who waits for a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
-    Own,
-    Peer(Member),
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct PendingRead {
-    pub(super) asker: Asker,
-    pub(super) id: u64,
-    /// The commit index when it was asked; `None` until the term's first entry is committed.
-    pub(super) index: Option<Index>,
-    /// The round begun after it was asked; `None` until one has.
-    pub(super) needs: Option<Round>,
-}
 
 impl Node {
     pub(super) fn pulse_due(&mut self) {
@@ -35,12 +19,7 @@ impl Node {
     pub(super) fn pulse_round(&mut self) {
         let (term, commit) = (self.hard.term, self.commit);
         let Some(leader) = self.leader() else { return };
-        leader.round = leader.round.next();
-        leader.round_wanted = false;
-        let round = leader.round;
-        for read in leader.reads.iter_mut().filter(|r| r.needs.is_none()) {
-            read.needs = Some(round);
-        }
+        let round = leader.rounds.begin();
         let beats: Vec<_> = leader
             .progress
             .iter()
@@ -95,37 +74,21 @@ impl Node {
     pub(super) fn queue_read(&mut self, asker: Asker, id: u64) {
         let Part::Leader(leader) = &mut self.part else { return };
         let index = (self.commit >= leader.noop).then_some(self.commit);
-        leader.reads.push_back(PendingRead { asker, id, index, needs: None });
-        // One round serves all reads that wait when it begins.
-        if leader.round_wanted {
-            return;
-        }
-        if leader.confirmed_round(self.log.voters(), self.me) == Some(leader.round) {
+        let confirmed = leader.confirmed_round(self.log.voters(), self.me);
+        if leader.rounds.ask(asker, id, index, confirmed) {
             self.pulse_round();
-        } else {
-            leader.round_wanted = true;
         }
     }
 
     pub(super) fn answer_reads(&mut self) {
         let (commit, term) = (self.commit, self.hard.term);
         let Part::Leader(leader) = &mut self.part else { return };
-        if commit < leader.noop || leader.reads.is_empty() {
+        if commit < leader.noop || !leader.rounds.are_awaited() {
             return;
         }
         let confirmed = leader.confirmed_round(self.log.voters(), self.me);
-        let mut ready = Vec::new();
-        while let Some(read) = leader.reads.front_mut() {
-            // Asked before the term's first entry was committed: this commit index is newer still.
-            let index = *read.index.get_or_insert(commit);
-            if read.needs.is_none() || read.needs > confirmed {
-                break;
-            }
-            ready.push((read.asker, read.id, index));
-            leader.reads.pop_front();
-        }
-        let next_round = leader.round_wanted && confirmed == Some(leader.round);
-        for (asker, id, index) in ready {
+        let (ready, next_round) = leader.rounds.answer(confirmed, commit);
+        for ConfirmedRead { asker, id, index } in ready {
             match asker {
                 Asker::Own => self.duties.push(Duty::ReadReady(id, index)),
                 Asker::Peer(peer) => self.say(peer.id, Frame::ReadIndexReply { term, id, index }),
@@ -134,5 +97,10 @@ impl Node {
         if next_round {
             self.pulse_round();
         }
+    }
+
+    /// Whether a read waits for the answers to a round of pulses.
+    pub fn awaits_a_round(&self) -> bool {
+        matches!(&self.part, Part::Leader(leader) if leader.rounds.are_awaited())
     }
 }

@@ -1,9 +1,10 @@
 //! What a proposer and a leader do with their log: replicate it, decide what is committed, confirm reads.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::consensus::{
-    Duty, Entry, Frame, Index, Inflight, Member, Reader, ReplicaId, Round, Run, Term, Ticket, limits,
+    Asker, ConfirmedRead, Duty, Entry, Frame, Index, Inflight, Member, Reader, ReplicaId, Round, Rounds, Run, Term,
+    Ticket, limits,
 };
 
 use super::Node;
@@ -21,35 +22,15 @@ pub(super) struct Lead {
     pub(super) noop: Index,
     /// Of a proposer: members that have accepted. Of a leader: all linked peers; who is no member learns.
     pub(super) progress: BTreeMap<ReplicaId, Progress>,
-    /// The newest round of pulses.
-    round: Round,
-    /// Reads in the order of their arrival; `needs` never falls along the queue.
-    reads: VecDeque<PendingRead>,
-    /// A newer round is wanted as soon as the one under way is confirmed.
-    round_wanted: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Asker {
-    Own,
-    Peer(ReplicaId),
-}
-
-#[derive(Clone, Debug)]
-struct PendingRead {
-    asker: Asker,
-    id: u64,
-    /// The commit index when it was asked; `None` until the view's first entry is committed.
-    index: Option<Index>,
-    /// The round begun after it was asked; `None` until one has.
-    needs: Option<Round>,
+    /// Rounds of pulses, and who waits for them.
+    rounds: Rounds,
 }
 
 impl Lead {
     /// The link to a peer is gone, and its questions with it: a new run of it numbers its own anew.
     pub(super) fn lost(&mut self, id: ReplicaId) {
         self.progress.remove(&id);
-        self.reads.retain(|read| !matches!(read.asker, Asker::Peer(asker) if asker == id));
+        self.rounds.lost(id);
     }
 
     /// Progress of that very run.
@@ -187,12 +168,7 @@ impl Node {
     pub(super) fn pulse_round(&mut self) {
         let (term, commit) = (Term(self.following.number), self.commit);
         let Part::Leader(lead) = &mut self.part else { return };
-        lead.round = lead.round.next();
-        lead.round_wanted = false;
-        let round = lead.round;
-        for read in lead.reads.iter_mut().filter(|read| read.needs.is_none()) {
-            read.needs = Some(round);
-        }
+        let round = lead.rounds.begin();
         let beats: Vec<_> = lead
             .progress
             .iter()
@@ -208,7 +184,7 @@ impl Node {
         let own = self.following.number;
         let Part::Leader(lead) = &mut self.part else { return };
         if let Some(progress) = lead.progress.get_mut(&from.id).filter(|p| term.0 == own && p.member == from) {
-            progress.round = progress.round.max(round.min(lead.round));
+            progress.round = progress.round.max(round.min(lead.rounds.newest()));
             self.answer_reads();
         }
     }
@@ -231,53 +207,50 @@ impl Node {
 
     pub(super) fn read_asked(&mut self, from: Member, term: Term, id: u64) {
         if term.0 == self.following.number {
-            self.queue_read(Asker::Peer(from.id), id);
+            self.queue_read(Asker::Peer(from), id);
         }
     }
 
     fn queue_read(&mut self, asker: Asker, id: u64) {
-        let (commit, me) = (self.commit, self.me);
+        let confirmed = self.confirmed_round();
+        let commit = self.commit;
         let Part::Leader(lead) = &mut self.part else { return };
         let index = (commit >= lead.noop).then_some(commit);
-        lead.reads.push_back(PendingRead { asker, id, index, needs: None });
-        // One round serves all reads that wait when it begins.
-        if lead.round_wanted {
-            return;
-        }
-        if lead.least(&self.views.installed.members, (me, lead.round), |p| p.round) == Some(lead.round) {
+        if lead.rounds.ask(asker, id, index, confirmed) {
             self.pulse_round();
-        } else {
-            lead.round_wanted = true;
         }
     }
 
     fn answer_reads(&mut self) {
-        let (commit, me) = (self.commit, self.me);
-        let Part::Leader(lead) = &mut self.part else { return };
-        if commit < lead.noop || lead.reads.is_empty() {
+        if !self.awaits_a_round() {
             return;
         }
-        let confirmed = lead.least(&self.views.installed.members, (me, lead.round), |p| p.round);
-        let mut ready = Vec::new();
-        while let Some(read) = lead.reads.front_mut() {
-            // Asked before the view's first entry was committed: this commit index is newer still.
-            let index = *read.index.get_or_insert(commit);
-            if read.needs.is_none() || read.needs > confirmed {
-                break;
-            }
-            ready.push((read.asker, read.id, index));
-            lead.reads.pop_front();
+        let (commit, confirmed) = (self.commit, self.confirmed_round());
+        let Part::Leader(lead) = &mut self.part else { return };
+        if commit < lead.noop {
+            return;
         }
-        let next_round = lead.round_wanted && confirmed == Some(lead.round);
+        let (ready, next_round) = lead.rounds.answer(confirmed, commit);
         let term = Term(self.following.number);
-        for (asker, id, index) in ready {
+        for ConfirmedRead { asker, id, index } in ready {
             match asker {
                 Asker::Own => self.duties.push(Duty::ReadReady(id, index)),
-                Asker::Peer(peer) => self.say(peer, Frame::ReadIndexReply { term, id, index }),
+                Asker::Peer(peer) => self.say(peer.id, Frame::ReadIndexReply { term, id, index }),
             }
         }
         if next_round {
             self.pulse_round();
         }
+    }
+
+    /// The newest round that all members of the view answered.
+    fn confirmed_round(&self) -> Option<Round> {
+        let Part::Leader(lead) = &self.part else { return None };
+        lead.least(&self.views.installed.members, (self.me, lead.rounds.newest()), |p| p.round)
+    }
+
+    /// Whether a read waits for the answers to a round of pulses.
+    pub fn awaits_a_round(&self) -> bool {
+        matches!(&self.part, Part::Leader(lead) if lead.rounds.are_awaited())
     }
 }

@@ -54,7 +54,8 @@ impl Replicator {
         let Some(outlets) = &self.outlets else { return };
         let Pulses { lines, tick_waits } = std::mem::take(&mut self.pulses);
         if tick_waits || !lines.is_empty() {
-            outlets.heartbeat.do_send(ToHeartbeat::Pulses { lines, ticked: tick_waits });
+            let awaited = self.node.awaits_a_round();
+            outlets.heartbeat.do_send(ToHeartbeat::Pulses { lines, ticked: tick_waits, awaited });
         }
         let watched = self.node.watched();
         if watched != self.watched {
