@@ -46,8 +46,7 @@ pub struct Heartbeat {
     tick_is_out: bool,
     /// The last round is awaited: its answers are handed over as they come.
     is_awaited: bool,
-    /// Answers to a round for which nobody waits. They go with the next tick: two wake-ups of the serving thread fewer for
-    /// each round of an idle leader of three.
+    /// Answers to a round for which nobody waits. They go with the next tick, and do not wake the serving thread by themselves.
     answers: Vec<(Member, Vec<PeerLine>)>,
     living: BTreeSet<ReplicaId>,
     /// Of whose death proof is looked for, while they have no pulse link; and for whom a look is under way.
@@ -128,11 +127,11 @@ impl Heartbeat {
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.ticks = false;
-        self.hand_over_answers();
         // Where silence counts, everybody gives signs of life, and not only who leads.
         if (self.leads || self.silence.is_some()) && !self.tick_is_out {
             self.tick_is_out = true;
-            self.tell(FromHeartbeat::PulseDue);
+            let answers = std::mem::take(&mut self.answers);
+            self.replicator.do_send(FromHeartbeat::PulseDue(answers));
         }
         self.tell_who_lives();
         if let Some(found) = self.silence.as_mut().and_then(|silence| silence.look(Instant::now())) {
@@ -444,9 +443,12 @@ mod tests {
         type Result = ();
 
         fn handle(&mut self, news: FromHeartbeat, _: &mut Self::Context) {
-            if let FromHeartbeat::Lines(member, _) = news {
-                self.0.send(member.id).expect("the test listens");
-            }
+            let lines = match news {
+                FromHeartbeat::Lines(member, lines) => vec![(member, lines)],
+                FromHeartbeat::PulseDue(answers) => answers,
+                _ => Vec::new(),
+            };
+            lines.iter().for_each(|(member, _)| self.0.send(member.id).expect("the test listens"));
         }
     }
 
@@ -540,7 +542,7 @@ mod tests {
         let _far = attach(&heartbeat).await;
         let how_many = async || {
             // It is handled behind all that was told before.
-            ears.send(FromHeartbeat::PulseDue).await.expect("it lives");
+            ears.send(FromHeartbeat::PulseDue(Vec::new())).await.expect("it lives");
             heard.try_iter().count()
         };
         heartbeat.send(leads()).await.expect("it lives");

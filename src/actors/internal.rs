@@ -94,8 +94,8 @@ pub struct FromState(pub Vec<super::store::StateNews>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum FromHeartbeat {
-    /// It is time for a round of pulses.
-    PulseDue,
+    /// It is time for a round of pulses; and what was answered to the last one, as far as that could wait.
+    PulseDue(Vec<(Member, Vec<PeerLine>)>),
     /// Lines that came over a pulse link.
     Lines(Member, Vec<PeerLine>),
     /// Who answers pulses, or at least holds a pulse link to this replica. This replica is among them.

@@ -497,7 +497,10 @@ impl Handler<FromHeartbeat> for Replicator {
 
     fn handle(&mut self, message: FromHeartbeat, ctx: &mut Self::Context) {
         match message {
-            FromHeartbeat::PulseDue => self.pulse_due(),
+            FromHeartbeat::PulseDue(answers) => {
+                answers.into_iter().for_each(|(from, lines)| self.heard_from(from, lines));
+                self.pulse_due();
+            }
             FromHeartbeat::Lines(from, lines) => self.heard_from(from, lines),
             FromHeartbeat::Living(living) => self.view.living(living),
             FromHeartbeat::Dead(member, run) => self.step(Input::Dead(member, run)),

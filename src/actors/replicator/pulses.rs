@@ -221,12 +221,12 @@ mod tests {
     async fn a_tick_that_comes_before_the_outlets_is_answered_as_every_other() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (replicator, connect, mut heard) = prepare(dir.path());
-        replicator.do_send(FromHeartbeat::PulseDue);
+        replicator.do_send(FromHeartbeat::PulseDue(Vec::new()));
         replicator.do_send(connect);
         for _ in 0..3 {
             let told = timeout(ANSWER_WAIT, heard.recv()).await;
             assert_eq!(told, Ok(Some(Told::Ticked)), "or Heartbeat never ticks again");
-            replicator.do_send(FromHeartbeat::PulseDue);
+            replicator.do_send(FromHeartbeat::PulseDue(Vec::new()));
         }
     }
 
