@@ -188,7 +188,7 @@ impl World {
             Some(Input::Typed(Some(lines))) => {
                 let (mut framer, mut bytes) = (Framer::new(8192), BytesMut::new());
                 lines.iter().for_each(|line| bytes.extend_from_slice(format!("{line}\n").as_bytes()));
-                core.lines(std::iter::from_fn(|| framer.next(&mut bytes)).collect());
+                core.lines(std::iter::from_fn(|| framer.next(&mut bytes)));
             }
             Some(Input::Typed(None)) => core.eof(),
             Some(Input::News(news)) => core.news(vec![*news]),

@@ -72,8 +72,10 @@ where
         // After reading: a line that waited in the socket was not late.
         let was_due = session.look_at_the_time(now, ctx);
         if was_due || turns == TURNS_MAX {
+            // What comes of it is looked at when others have had their turn.
             task.waker().wake_by_ref();
         }
+        // What is closed is not asked about: that time would never move on, and the alarm ring without end.
         let asks_at =
             if self.has_said_all { None } else { self.writer.asks_at(&session.outgoing, session.core.watch(), now) };
         self.alarm.set([session.wakes_at(), asks_at].into_iter().flatten().min(), task);

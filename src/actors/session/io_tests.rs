@@ -79,14 +79,15 @@ fn a_connection_that_lingers_sleeps_and_is_given_up() {
         bob.unacknowledged.set("ok|quit\n".len() as u64);
         eve.ask("5|bob|hi").await;
         assert!(bob.client.line().await.starts_with("msg|"));
+        let quit = Instant::now();
         bob.client.say("quit").await;
         assert_eq!(bob.client.rest().await, "ok|quit\n", "and the end of the output");
         assert_eq!(bench.undelivered("bob").await, 0, "marked before it ended");
-        let (before, over) = (bob.polls.get(), Instant::now());
+        let before = bob.polls.get();
         bob.until_gone().await;
         let polls = bob.polls.get() - before;
-        assert!(polls < 10, "{polls} polls of a session that waits for nothing but a time");
-        assert!(over.elapsed() > LINGER / 2, "what the peer still sends must not reset the connection");
+        assert!(polls < 20, "{polls} polls of a session that waits for nothing but a time");
+        assert!(quit.elapsed() >= LINGER, "what the peer still sends must not reset the connection");
     });
 }
 
@@ -124,7 +125,7 @@ fn a_drained_connection_that_takes_nothing_is_given_up() {
             .on_replica(|replicator| replicator.tell(vec![(SessionId(1), News::Drain(chat::ByeCode::Draining))]))
             .await;
         client.until_gone().await;
-        assert!(told.elapsed() > DRAIN / 2, "it had time");
+        assert!(told.elapsed() >= DRAIN, "it had time");
         bench.until_closed(1).await;
     });
 }
@@ -251,7 +252,7 @@ fn an_alarm_wakes_a_task_whose_budget_was_used_up_when_it_was_set() {
     run(async {
         let at = Instant::now() + Duration::from_millis(20);
         let mut alarm = Alarm::default();
-        let mut rings = poll_fn(move |cx| {
+        let rings = poll_fn(move |cx| {
             if at <= Instant::now() {
                 return Poll::Ready(());
             }
@@ -261,7 +262,6 @@ fn an_alarm_wakes_a_task_whose_budget_was_used_up_when_it_was_set() {
             alarm.set(Some(at), cx);
             Poll::Pending
         });
-        let rings = tokio::task::spawn_local(async move { (&mut rings).await });
-        timeout(Duration::from_secs(10), rings).await.expect("it rang").expect("no panic");
+        timeout(Duration::from_secs(10), tokio::task::spawn_local(rings)).await.expect("it rang").expect("no panic");
     });
 }
