@@ -55,7 +55,6 @@ const MAY_SLEEP: &[(&str, &str)] = &[
         "src/actors/session/actor_tests.rs",
         "looks again, within a deadline, at what tells nobody: a mailbox, and a reader that has stopped",
     ),
-    ("src/actors/session/io.rs", "the kernel tells nobody when a peer has acknowledged bytes"),
     ("src/actors/store.rs", "a full disk tells nobody when it has room again"),
     ("tests/e2e/limits.rs", "wrong logins come at a rate, which is what the test is about"),
     ("src/cli/found.rs", "that a founding is done is told to nobody who is not a replica: it asks again"),
