@@ -120,13 +120,15 @@ impl Session {
         [self.ends_at, of_core].into_iter().flatten().min()
     }
 
-    pub(super) fn look_at_the_time(&mut self, now: Instant, ctx: &mut Context<Self>) {
+    /// Does what it is time for. Whether there was anything.
+    pub(super) fn look_at_the_time(&mut self, now: Instant, ctx: &mut Context<Self>) -> bool {
         let is_due = |at: &Instant| *at <= now;
-        if self.ends_at.as_ref().is_some_and(is_due) {
-            return self.give_up(ctx);
+        if !self.wakes_at().as_ref().is_some_and(is_due) {
+            return false;
         }
-        if self.closed {
-            return;
+        if self.ends_at.as_ref().is_some_and(is_due) {
+            self.give_up(ctx);
+            return true;
         }
         if self.ticks_at.take_if(|at| is_due(at)).is_some() {
             self.turn(ctx, Core::tick);
@@ -134,6 +136,7 @@ impl Session {
         if self.core.wakes_at().as_ref().is_some_and(is_due) {
             self.turn(ctx, Core::wake);
         }
+        true
     }
 
     fn end_after(&mut self, patience: Duration) {

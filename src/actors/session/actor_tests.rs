@@ -70,7 +70,7 @@ fn a_client_that_never_reads_is_pushed_back_and_served_when_it_does() {
         let bench = Bench::new();
         let (near, far) = tokio::io::duplex(1000);
         let (reader, half) = tokio::io::split(far);
-        let writer = Pipe { half, unacknowledged: Rc::default() };
+        let writer = Pipe { half, unacknowledged: Rc::default(), asked: Rc::default() };
         Session::start(bench.peer(), reader, writer, Arc::new(config()), bench.links.clone());
         let (near_reader, mut near_writer) = tokio::io::split(near);
         let sent = Rc::new(Cell::new(0));

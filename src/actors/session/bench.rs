@@ -14,6 +14,7 @@ use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream, WriteHalf,
 };
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
@@ -96,10 +97,13 @@ pub(super) struct Bench {
 pub(super) struct Pipe {
     pub(super) half: WriteHalf<DuplexStream>,
     pub(super) unacknowledged: Rc<Cell<u64>>,
+    /// Told of each question.
+    pub(super) asked: Rc<Notify>,
 }
 
 impl Kernel for Pipe {
     fn unacknowledged(&self) -> io::Result<u64> {
+        self.asked.notify_one();
         Ok(self.unacknowledged.get())
     }
 }
@@ -142,7 +146,7 @@ impl Bench {
     pub(super) fn pipe(&self, bytes: usize) -> Client<DuplexStream> {
         let (near, far) = tokio::io::duplex(bytes);
         let (reader, half) = tokio::io::split(far);
-        let writer = Pipe { half, unacknowledged: Rc::default() };
+        let writer = Pipe { half, unacknowledged: Rc::default(), asked: Rc::default() };
         Session::start(self.peer(), reader, writer, Arc::new(config()), self.links.clone());
         Client::new(near)
     }

@@ -17,13 +17,14 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use actix::fut::ActorFuture;
 use actix::{ActorContext, Context};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
 use super::actor::Session;
@@ -32,8 +33,10 @@ use super::reader::{Heard, Reader};
 use super::writer::Writer;
 use crate::actors::kernel::Kernel;
 
-/// Reads in a row, before other connections of the thread have their turn.
-const READS_MAX: usize = 4;
+/// Turns in a row, before other connections of the thread have theirs. Each reads at most
+/// [`READ_BYTES_MAX`](super::reader::READ_BYTES_MAX), and answers little more than
+/// [`OUTPUT_BYTES_MAX`](super::limits::OUTPUT_BYTES_MAX).
+const TURNS_MAX: usize = 4;
 
 /// See the module's header.
 pub(super) struct Io<R, W> {
@@ -57,49 +60,61 @@ where
 
     fn run(&mut self, session: &mut Session, ctx: &mut Context<Session>, task: &mut TaskContext<'_>) -> io::Result<()> {
         let now = Instant::now();
-        session.look_at_the_time(now, ctx);
-        let mut reads = 0;
-        loop {
-            self.write(session, ctx, task)?;
-            if reads < READS_MAX && self.read(session, ctx, task)? {
-                reads += 1;
-            } else if !self.has_said_all && self.writer.ask(&mut session.outgoing, session.core.watch(), now)? {
-                session.turn(ctx, |_| ());
-            } else {
-                break;
-            }
+        if !self.has_said_all && self.writer.ask(&mut session.outgoing, session.core.watch(), now)? {
+            session.turn(ctx, |_| ());
         }
-        if reads == READS_MAX {
+        self.write(session, ctx, task)?;
+        let mut turns = 0;
+        while turns < TURNS_MAX && self.take_turn(session, ctx, task)? {
+            self.write(session, ctx, task)?;
+            turns += 1;
+        }
+        // After reading: a line that waited in the socket was not late.
+        let was_due = session.look_at_the_time(now, ctx);
+        if was_due || turns == TURNS_MAX {
+            // What comes of it is looked at when others have had their turn.
             task.waker().wake_by_ref();
         }
-        let wanted = [session.wakes_at(), self.writer.asks_at()].into_iter().flatten().min();
-        self.alarm.set(wanted, now, task);
+        // What is closed is not asked about: that time would never move on, and the alarm ring without end.
+        let asks_at =
+            if self.has_said_all { None } else { self.writer.asks_at(&session.outgoing, session.core.watch(), now) };
+        self.alarm.set([session.wakes_at(), asks_at].into_iter().flatten().min(), task);
         Ok(())
     }
 
-    /// Writes what there is, and what is said because there is room again.
+    /// Writes what there is.
     fn write(
         &mut self,
         session: &mut Session,
         ctx: &mut Context<Session>,
         task: &mut TaskContext<'_>,
     ) -> io::Result<()> {
-        while !self.has_said_all {
-            if let Poll::Ready(closed) = self.writer.poll_write(&mut session.outgoing, task) {
-                closed?;
-                self.has_said_all = true;
-                if self.has_heard_all {
-                    ctx.stop();
-                }
-                // Else its end of input, or the end of the patience, stops this.
+        if !self.has_said_all
+            && let Poll::Ready(closed) = self.writer.poll_write(&mut session.outgoing, task)
+        {
+            closed?;
+            self.has_said_all = true;
+            if self.has_heard_all {
+                ctx.stop();
             }
-            let unsent = session.outgoing.unsent();
-            if !session.core.waits_for_unsent().is_some_and(|enough| unsent <= enough) {
-                break;
-            }
-            session.turn(ctx, |_| ());
+            // Else its end of input, or the end of the patience, stops this.
         }
         Ok(())
+    }
+
+    /// A turn, where there is room again for more output, or something was heard. Whether there may be another.
+    fn take_turn(
+        &mut self,
+        session: &mut Session,
+        ctx: &mut Context<Session>,
+        task: &mut TaskContext<'_>,
+    ) -> io::Result<bool> {
+        let unsent = session.outgoing.unsent();
+        if session.core.waits_for_unsent().is_some_and(|enough| unsent <= enough) {
+            session.turn(ctx, |_| ());
+            return Ok(true);
+        }
+        self.read(session, ctx, task)
     }
 
     /// Reads once. Whether it is worth to try again.
@@ -166,28 +181,25 @@ where
 /// The one timer of a connection. It is set as rarely as can be: one that goes off too early is set again then, and one
 /// that is not wanted any more goes off for nothing.
 #[derive(Default)]
-struct Alarm(Option<Armed>);
-
-struct Armed {
-    at: Instant,
-    timer: Pin<Box<Sleep>>,
-}
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
     /// Has the task woken at the time that is wanted, or earlier.
-    fn set(&mut self, wanted: Option<Instant>, now: Instant, task: &mut TaskContext<'_>) {
-        self.0.take_if(|armed| armed.at <= now && wanted.is_none());
-        let Some(at) = wanted else { return };
-        let armed = match &mut self.0 {
-            Some(armed) if now < armed.at && armed.at <= at => return,
-            Some(armed) => {
-                armed.at = at;
-                armed.timer.as_mut().reset(at.into());
-                armed
-            }
-            none => none.insert(Armed { at, timer: Box::pin(sleep_until(at.into())) }),
+    pub(super) fn set(&mut self, wanted: Option<Instant>, task: &mut TaskContext<'_>) {
+        let Some(at) = wanted.map(Into::into) else {
+            self.0.take_if(|timer| timer.is_elapsed());
+            return;
         };
-        if armed.timer.as_mut().poll(task).is_ready() {
+        let timer = match &mut self.0 {
+            Some(timer) if !timer.is_elapsed() && timer.deadline() <= at => return,
+            Some(timer) => {
+                timer.as_mut().reset(at);
+                timer
+            }
+            none => none.insert(Box::pin(sleep_until(at))),
+        };
+        // Not held to the task's budget: one that is not polled now wakes nobody, and it is not polled again.
+        if pin!(unconstrained(timer.as_mut())).poll(task).is_ready() {
             task.waker().wake_by_ref();
         }
     }

@@ -52,6 +52,8 @@ mod core_tests;
 #[cfg(test)]
 mod delivery_tests;
 #[cfg(test)]
+mod io_tests;
+#[cfg(test)]
 mod printing_tests;
 #[cfg(test)]
 mod testkit;

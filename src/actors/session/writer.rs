@@ -126,30 +126,22 @@ impl<W: AsyncWrite + Kernel + Unpin> Writer<W> {
 
     /// Asks the kernel, if it is time to. Whether it has acknowledged more than was known.
     pub(super) fn ask(&mut self, outgoing: &mut Outgoing, watch: Watch, now: Instant) -> io::Result<bool> {
-        let Some(question) = self.question(outgoing, watch, now) else { return Ok(false) };
-        if now < question.at {
-            return Ok(false);
-        }
+        let Some(question) = self.question.as_mut().filter(|question| question.at <= now) else { return Ok(false) };
         let news = outgoing.set_unacknowledged(self.socket.unacknowledged()?);
         let pause = next_pause(watch, question.pause, news);
-        self.question = (!outgoing.is_all_acknowledged()).then_some(Question { watch, pause, at: now + pause });
+        *question = Question { watch, pause, at: now + pause };
         Ok(news)
     }
 
-    /// When [`Writer::ask`] is wanted.
-    pub(super) fn asks_at(&self) -> Option<Instant> {
-        self.question.map(|question| question.at)
-    }
-
-    /// The next one. None while the peer has everything.
-    fn question(&mut self, outgoing: &Outgoing, watch: Watch, now: Instant) -> Option<Question> {
+    /// When [`Writer::ask`] is wanted next. None while the peer has everything.
+    pub(super) fn asks_at(&mut self, outgoing: &Outgoing, watch: Watch, now: Instant) -> Option<Instant> {
         if outgoing.is_all_acknowledged() {
             self.question = None;
         } else if self.question.is_none_or(|question| question.watch < watch) {
             let pause = first_pause(watch);
             self.question = Some(Question { watch, pause, at: now + pause });
         }
-        self.question
+        self.question.map(|question| question.at)
     }
 }
 
