@@ -32,7 +32,7 @@
 //! | Peer → Replicator | [`internal::FromPeer`] | one chunk of the socket (`send().await`) | the socket is not read |
 //! | listener → Replicator | [`admin::Asked`] | [`listener::ADMINS_MAX`] conversations | the caller is told to come back |
 //! | Replicator → dialers, links | [`directory::Book`] | a watch: the newest | — |
-//! | Heartbeat ⇄ Replicator | pulses; whom to watch, proven deaths | one tick is out; a pulse that does not fit the socket is dropped | the next round makes up for it |
+//! | Heartbeat ⇄ Replicator | pulses, and their answers: with the next tick, where no read waits; whom to watch, proven deaths | one tick is out; a pulse that does not fit the socket is dropped | the next round makes up for it |
 //! | Heartbeat → Election | who lives, evidence | one a change | — |
 //! | Replicator → Election | a leader was heard, standing | one a turn, at most one each few ms | — |
 //! | Election → Replicator | stand, be quiet, check the quorum | one for each timer | — |
