@@ -122,18 +122,19 @@ impl Session {
 
     /// Does what it is time for. Whether there was anything.
     pub(super) fn look_at_the_time(&mut self, now: Instant, ctx: &mut Context<Self>) -> bool {
-        let is_due = |at: &Instant| *at <= now;
-        if !self.wakes_at().as_ref().is_some_and(is_due) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if !is_due(self.wakes_at()) {
             return false;
         }
-        if self.ends_at.as_ref().is_some_and(is_due) {
+        if is_due(self.ends_at) {
             self.give_up(ctx);
             return true;
         }
-        if self.ticks_at.take_if(|at| is_due(at)).is_some() {
+        if is_due(self.ticks_at) {
+            self.ticks_at = None;
             self.turn(ctx, Core::tick);
         }
-        if self.core.wakes_at().as_ref().is_some_and(is_due) {
+        if is_due(self.core.wakes_at()) {
             self.turn(ctx, Core::wake);
         }
         true

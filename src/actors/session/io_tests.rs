@@ -61,6 +61,20 @@ impl Watched {
         Self { client: Client::new(near), polls, unacknowledged, asked, gone }
     }
 
+    /// Bob, who was sent a message, and whose kernel leaves so many bytes unacknowledged.
+    async fn pushed_a_message(bench: &Bench, unacknowledged: u64) -> Self {
+        let mut eve = bench.pipe(1000);
+        let mut bob = Self::start(bench, 1000, config());
+        eve.line().await;
+        bob.client.line().await;
+        eve.ask("1|eve").await;
+        bob.client.ask("1|bob").await;
+        bob.unacknowledged.set(unacknowledged);
+        eve.ask("5|bob|hi").await;
+        assert!(bob.client.line().await.starts_with("msg|"));
+        bob
+    }
+
     /// Until the session is no more.
     async fn until_gone(&mut self) {
         timeout(Duration::from_secs(20), &mut self.gone).await.expect("in time").expect_err("it is only dropped");
@@ -71,16 +85,8 @@ impl Watched {
 fn a_connection_that_lingers_sleeps_and_is_given_up() {
     run(async {
         let bench = Bench::new();
-        let mut eve = bench.pipe(1000);
-        let mut bob = Watched::start(&bench, 1000, config());
-        eve.line().await;
-        bob.client.line().await;
-        eve.ask("1|eve").await;
-        bob.client.ask("1|bob").await;
         // All but the last line is acknowledged: the kernel is watched closely when the session is over.
-        bob.unacknowledged.set("ok|quit\n".len() as u64);
-        eve.ask("5|bob|hi").await;
-        assert!(bob.client.line().await.starts_with("msg|"));
+        let mut bob = Watched::pushed_a_message(&bench, "ok|quit\n".len() as u64).await;
         let quit = Instant::now();
         bob.client.say("quit").await;
         assert_eq!(bob.client.rest().await, "ok|quit\n", "and the end of the output");
@@ -97,15 +103,7 @@ fn a_connection_that_lingers_sleeps_and_is_given_up() {
 fn an_end_is_told_once_the_kernel_has_acknowledged_what_was_pushed() {
     run(async {
         let bench = Bench::new();
-        let mut eve = bench.pipe(1000);
-        let mut bob = Watched::start(&bench, 1000, config());
-        eve.line().await;
-        bob.client.line().await;
-        eve.ask("1|eve").await;
-        bob.client.ask("1|bob").await;
-        bob.unacknowledged.set(1000);
-        eve.ask("5|bob|hi").await;
-        assert!(bob.client.line().await.starts_with("msg|"));
+        let mut bob = Watched::pushed_a_message(&bench, 1000).await;
         bob.client.stream.get_mut().shutdown().await.expect("open");
         // It has nothing to write and nothing to read: only the clock can wake it. What came of the answer to a question
         // is submitted before the next one.
